@@ -1,0 +1,1 @@
+"""gristmill: every published way of making training data for language models, over one durable engine."""

@@ -1,0 +1,1 @@
+"""Models: one protocol, and a backend for each way of reaching a model."""

@@ -1,0 +1,215 @@
+"""What a recipe may ask of a model, and what comes back. Plain values; no backend's own types cross this line.
+
+A recipe types each role by what it must be able to do (`generator: Chat`). What it then holds is a handle of the
+engine that journals every answer; the backends behind it implement `Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
+
+import msgspec
+
+S = TypeVar("S")
+
+
+class Image(msgspec.Struct, frozen=True, tag="image"):
+    """A picture inside a message: an https or data URL."""
+
+    url: str
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A text part, next to pictures."""
+
+    text: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[Text | Image]
+
+
+def system(text: str) -> Message:
+    return Message("system", text)
+
+
+def user(*parts: str | Image) -> Message:
+    """A user's message: a text, or texts and pictures in their order."""
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return Message("user", parts[0])
+    return Message("user", [Text(part) if isinstance(part, str) else part for part in parts])
+
+
+def assistant(text: str) -> Message:
+    """An assistant's message. As the last one of a chat it is the beginning of the reply (prefill)."""
+    return Message("assistant", text)
+
+
+Messages = str | Sequence[Message]
+"""A chat: messages, oldest first, or a plain string for a single user message."""
+
+
+class Token(msgspec.Struct, omit_defaults=True):
+    """A token of a reply, with its natural-log probability and, where asked for, its best rivals."""
+
+    text: str
+    logprob: float
+    top: dict[str, float] = {}
+
+
+class Reply(msgspec.Struct, omit_defaults=True):
+    """One sample from a model."""
+
+    text: str
+    finish: str = "stop"
+    """"stop", "length" (cut by max_tokens), "content_filter", or the endpoint's own word."""
+    thinking: str = ""
+    """A reasoning model's thoughts, kept apart from the answer."""
+    logprobs: list[Token] | None = None
+    call: str = ""
+    """The journal's key of this answer; set by the engine."""
+
+    @property
+    def truncated(self) -> bool:
+        return self.finish == "length"
+
+
+class Parsed(Reply, Generic[S]):
+    """A reply that was asked for by a schema, and its value."""
+
+    value: S = msgspec.field(default=None)  # type: ignore[assignment]
+
+
+class Usage(msgspec.Struct, omit_defaults=True):
+    """Tokens of one request."""
+
+    input: int = 0
+    output: int = 0
+
+
+class Answer(msgspec.Struct):
+    """What a backend returns: up to n samples, and what the request used. Fewer than n: the engine asks for the rest."""
+
+    samples: list[Any]
+    """`Reply` for chat and complete; list[float] for embed; float for reward."""
+    usage: Usage
+
+
+@runtime_checkable
+class Capability(Protocol):
+    """Base of the role types below. A role that needs two of them is typed by a class that inherits from both."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as its provider writes it."""
+
+
+class Chat(Capability, Protocol):
+    """Answers messages. Sampling options: temperature, top_p, max_tokens (default 1024), stop, presence_penalty,
+    frequency_penalty, seed, logprobs, top_logprobs. With `n` a list of n samples, without one a single sample."""
+
+    @overload
+    async def chat(self, messages: Messages, **sampling: Any) -> Reply: ...
+    @overload
+    async def chat(self, messages: Messages, *, n: int, **sampling: Any) -> list[Reply]: ...
+    async def chat(self, messages: Messages, *, n: int | None = None, **sampling: Any) -> Reply | list[Reply]: ...
+
+    async def ask(self, messages: Messages, schema: type[S], **sampling: Any) -> Parsed[S]:
+        """A reply that is JSON of the type `schema` (any msgspec type). Repaired once; then raises `Unparsed`."""
+
+
+class Complete(Capability, Protocol):
+    """Continues a raw text; no chat template is put around it. Options as `Chat`, besides the schema."""
+
+    @overload
+    async def complete(self, prompt: str, **sampling: Any) -> Reply: ...
+    @overload
+    async def complete(self, prompt: str, *, n: int, **sampling: Any) -> list[Reply]: ...
+    async def complete(self, prompt: str, *, n: int | None = None, **sampling: Any) -> Reply | list[Reply]: ...
+
+
+class Embed(Capability, Protocol):
+    """Texts to vectors: one list of floats a text, in their order."""
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+
+
+class Reward(Capability, Protocol):
+    """A number for how good the last message of a chat is; the scale is the model's own."""
+
+    async def reward(self, messages: Sequence[Message]) -> float: ...
+
+
+class Score(Capability, Protocol):
+    """Log-probabilities of a given continuation: a token each, in order, without the prompt's."""
+
+    async def score(self, prompt: str, continuation: str) -> list[Token]: ...
+
+
+CAPABILITIES: dict[str, type[Capability]] = {c.__name__: c for c in (Chat, Complete, Embed, Reward, Score)}
+METHODS = {"chat": "Chat", "complete": "Complete", "embed": "Embed", "reward": "Reward", "score": "Score"}
+"""Which capability each kind of call needs."""
+
+
+class Question(msgspec.Struct, omit_defaults=True):
+    """A call as it is asked and journaled. `kind` is a key of METHODS; `body` what that kind takes.
+
+    chat:     messages: list[Message], sampling: dict, schema: JSON schema or absent
+    complete: prompt: str, sampling: dict
+    embed:    texts: list[str]                     (samples: one vector a text, whatever n)
+    reward:   messages: list[Message]
+    score:    prompt: str, continuation: str
+    """
+
+    kind: str
+    messages: list[Message] = []
+    prompt: str = ""
+    continuation: str = ""
+    texts: list[str] = []
+    sampling: dict[str, Any] = {}
+    schema: dict[str, Any] | None = None
+
+
+class Price(msgspec.Struct, frozen=True):
+    """USD for a million tokens."""
+
+    input: float
+    output: float
+
+    def cost(self, usage: Usage) -> float:
+        return (usage.input * self.input + usage.output * self.output) / 1e6
+
+
+class Backend(Protocol):
+    """A way to reach one model. Translates and classifies errors; retries, limits and the journal are the engine's.
+
+    `answer` raises Transient (try again), Refused or PromptTooLong (this question never), EndpointDown (nothing at all).
+    """
+
+    model: str
+    can: frozenset[str]
+    """Names of capabilities: {"Chat", "Complete"}."""
+    endpoint: str
+    """What shares one concurrency limit: the server's address."""
+    concurrency: int
+    """Calls at once, unless the user says otherwise."""
+    max_n: int
+    """Samples that one request may ask for."""
+    context: int | None
+    """Tokens of prompt and reply together, where known."""
+    price: Price | None
+    """None: not known."""
+
+    def identity(self) -> dict[str, Any]:
+        """What goes into a call's key: everything that could change the answer, and never the server's address."""
+
+    async def start(self) -> None:
+        """Open connections, load weights. Raises BadInput or EndpointDown."""
+
+    async def answer(self, question: Question, n: int) -> Answer: ...
+
+    async def close(self) -> None: ...

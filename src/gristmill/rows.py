@@ -1,0 +1,171 @@
+"""Rows: the typed records that recipes read and make.
+
+A row is a msgspec struct. A recipe subclasses the nearest type below and only adds fields, so every exporter that
+knows the base type can write it. The engine gives each row that leaves a recipe its `id` (from its place in the run,
+so the same in every replay) and its `lineage`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+
+T = TypeVar("T", bound="Row")
+
+
+class Lineage(msgspec.Struct, omit_defaults=True):
+    """Where a row came from. What holds for a whole run (recipe, version, models, licence) stands in the run."""
+
+    seed: str = ""
+    """Id of the seed row; "" for rows made from nothing or from a whole set."""
+    parents: list[str] = []
+    """Ids of the rows it was made from: the seed, unless the recipe said otherwise with `run.link`."""
+    calls: list[str] = []
+    """Journal keys of the answers that shaped it, in the order they were read."""
+    draws: dict[str, Any] = {}
+    """What chance decided, by the name of the draw."""
+
+
+# Set by the engine while recipe code runs: a row remembers the scope it was built in, which is what tells the rows
+# of a whole-set recipe apart. None outside of a run.
+birthplace: ContextVar[Lineage | None] = ContextVar("birthplace", default=None)
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One record of data. Subclass it (or a type below) and add fields with types and, where useful, defaults."""
+
+    id: str = ""
+    lineage: Lineage | None = None
+
+    def __post_init__(self) -> None:
+        if self.lineage is None:
+            self.lineage = birthplace.get()
+
+
+class Document(Row):
+    """A text to learn from, or to work on."""
+
+    text: str
+
+
+class Completion(Row):
+    """A prompt in plain text and what should follow it."""
+
+    prompt: str
+    completion: str
+
+
+class Instruction(Row, kw_only=True):  # so that a subclass may add fields without a default
+    """A task and its answer. `input` is the material the task works on, "" where the instruction says it all."""
+
+    instruction: str
+    input: str = ""
+    output: str = ""
+
+
+class Turn(msgspec.Struct):
+    """One message of a conversation row."""
+
+    role: str
+    """"system", "user" or "assistant"."""
+    content: str
+
+
+class Conversation(Row):
+    """A dialogue, oldest turn first."""
+
+    messages: list[Turn]
+
+
+class Preference(Row):
+    """Two answers to one prompt, and which is better."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+class Labelled(Row):
+    """A text and its label."""
+
+    text: str
+    label: str
+
+
+class Rows(Sequence[T], Generic[T]):
+    """All the rows of a set, for recipes that must see it whole."""
+
+    def __init__(self, rows: Iterable[T]) -> None:
+        self._rows = list(rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        return f"<Rows: {len(self._rows)}>"
+
+
+def digest(*parts: bytes | str | int) -> str:
+    """A 128-bit name for the parts, in hex. Stable across processes, machines and versions."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "little"))  # else ("ab", "c") and ("a", "bc") would share a name
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+@cache
+def columns(row_type: type[Row]) -> tuple[str, ...]:
+    """The fields that are data: all but `id` and `lineage`."""
+    return tuple(name for name in row_type.__struct_fields__ if name not in ("id", "lineage"))
+
+
+@cache
+def required(row_type: type[Row]) -> tuple[str, ...]:
+    """The columns without a default."""
+    return tuple(f.name for f in msgspec.structs.fields(row_type) if f.required)
+
+
+@cache
+def table(row_type: type[Row]) -> str:
+    """The name of the table that holds rows of this type: `EvolvedInstruction` becomes "evolved_instruction"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", row_type.__name__).lower()
+
+
+def content(row: Row) -> dict[str, Any]:
+    """The data of a row as plain values, without `id` and `lineage`."""
+    plain = msgspec.to_builtins(row)
+    plain.pop("id", None)
+    plain.pop("lineage", None)
+    return plain  # type: ignore[no-any-return]
+
+
+def seed_ids(rows: Iterable[T]) -> Iterator[T]:
+    """Name each seed by a digest of what the recipe reads of it, and by its occurrence number among equals.
+
+    So neither an unread column nor the order of the file makes a paid answer stale.
+    """
+    seen: dict[str, int] = {}
+    for row in rows:
+        name = digest(msgspec.json.encode(content(row), order="sorted"))
+        occurrence = seen[name] = seen.get(name, -1) + 1
+        row.id = digest(name, occurrence)
+        row.lineage = None
+        yield row
