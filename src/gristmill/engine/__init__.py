@@ -1,0 +1,1 @@
+"""The engine: places, journal, calls, budgets, scheduling."""

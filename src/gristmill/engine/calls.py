@@ -1,0 +1,239 @@
+"""What a recipe holds as a role: asks, and journals the answer before it hands it over.
+
+The key of a call is the digest of the question (model identity, messages, every parameter, schema), of its place, and
+of the sample's number; a question asked again in the same scope is the next sample. `n` is not in the key, so that
+going from 32 samples to 40 pays for 8.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt
+from gristmill.engine.endpoint import Endpoint
+from gristmill.engine.journal import CALL, QUESTION, Journal, Statement
+from gristmill.engine.scope import current
+from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, Unparsed
+from gristmill.models.protocol import (
+    Answer,
+    Backend,
+    Message,
+    Messages,
+    Parsed,
+    Question,
+    Reply,
+    Token,
+    Usage,
+    assistant,
+    user,
+)
+from gristmill.rows import digest
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+REPAIR = "That cannot be read: {error}\nReply again with nothing but the JSON, corrected so that it fits this schema:\n{schema}"
+
+_sorted = msgspec.json.Encoder(order="sorted")
+_encode = msgspec.json.Encoder().encode
+_reply = msgspec.json.Decoder(Reply)
+_any = msgspec.json.Decoder()
+REFUSALS: dict[str, type[Refused]] = {cls.__name__: cls for cls in (Refused, PromptTooLong)}
+
+
+class Ledger:
+    """What all roles of a run share: the journal, the wall, and counters for whoever shows progress."""
+
+    def __init__(self, journal: Journal, budget: Budget, halt: Halt, *, offline: bool = False) -> None:
+        self.journal = journal
+        self.budget = budget
+        self.halt = halt
+        self.offline = offline
+        self.asked = 0
+        self.replayed = 0
+        self.endpoints: dict[str, Endpoint] = {}
+
+
+class Handle:
+    """One model in one role. Its methods are those of the capabilities that the role was typed by."""
+
+    def __init__(self, role: str, backend: Backend, ledger: Ledger, endpoint: Endpoint) -> None:
+        self.role = role
+        self.model = backend.model
+        self._backend = backend
+        self._ledger = ledger
+        self._endpoint = endpoint
+        self._identity = _sorted.encode(backend.identity())
+
+    def __repr__(self) -> str:
+        return f"<{self.role}: {self.model}>"
+
+    async def chat(self, messages: Messages, *, n: int | None = None, **sampling: Any) -> Any:
+        return await self._sample(Question("chat", messages=_messages(messages), sampling=_sampling(sampling)), n)
+
+    async def complete(self, prompt: str, *, n: int | None = None, **sampling: Any) -> Any:
+        return await self._sample(Question("complete", prompt=prompt, sampling=_sampling(sampling)), n)
+
+    async def ask(self, messages: Messages, schema: type[S], **sampling: Any) -> Parsed[S]:
+        asked = _messages(messages)
+        form = msgspec.json.schema(schema)
+        settings = _sampling(sampling)
+        [reply] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1, _reply)
+        try:
+            return _parsed(reply, schema)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            said = REPAIR.format(error=error, schema=_encode(form).decode())
+            asked = [*asked, assistant(reply.text), user(said)]
+        [repaired] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1, _reply)
+        try:
+            return _parsed(repaired, schema)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise Unparsed(
+                f"no valid {schema.__name__}, also after asking again: {error}", text=repaired.text
+            ) from None
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        if not texts:
+            return []
+        [vectors] = await self._samples(Question("embed", texts=list(texts)), 1, _any)
+        return vectors  # type: ignore[no-any-return]
+
+    async def reward(self, messages: Sequence[Message]) -> float:
+        [score] = await self._samples(Question("reward", messages=list(messages)), 1, _any)
+        return float(score)
+
+    async def score(self, prompt: str, continuation: str) -> list[Token]:
+        question = Question("score", prompt=prompt, continuation=continuation)
+        [tokens] = await self._samples(question, 1, _any)
+        return msgspec.convert(tokens, list[Token])
+
+    async def _sample(self, question: Question, n: int | None) -> Reply | list[Reply]:
+        replies = await self._samples(question, 1 if n is None else n, _reply)
+        return replies[0] if n is None else replies
+
+    async def _samples(self, question: Question, n: int, decoder: msgspec.json.Decoder[A]) -> list[A]:
+        """n answers, from the journal where it has them, else from the endpoint."""
+        if n < 1:
+            raise ValueError(f"n={n}: ask for at least one sample")
+        scope = current()
+        body = _sorted.encode(question)
+        name = digest(self._identity, body)
+        first = scope.occurrence(name, n)
+        keys = [digest(name, scope.place, first + index) for index in range(n)]
+        journal = self._ledger.journal
+        answers = [_replay(journal.find(key)) for key in keys]
+        missing = [index for index, answer in enumerate(answers) if answer is None]
+        self._ledger.replayed += n - len(missing)
+        if missing:
+            fresh = await self._fetch(question, body, name, scope.place, [(first + i, keys[i]) for i in missing])
+            for index, answer in zip(missing, fresh, strict=True):
+                answers[index] = answer
+        scope.lineage.calls.extend(keys)
+        decoded = [decoder.decode(answer) for answer in answers if answer is not None]
+        if decoder is _reply:
+            for reply, key in zip(decoded, keys, strict=True):
+                reply.call = key  # type: ignore[attr-defined]
+        return decoded
+
+    async def _fetch(
+        self, question: Question, body: bytes, name: str, place: str, wanted: list[tuple[int, str]]
+    ) -> list[bytes]:
+        """Ask for the wanted (sample number, key) pairs; committed to the journal when it returns."""
+        ledger = self._ledger
+        if ledger.offline:
+            raise NotInJournal(
+                f"offline, and the journal has no answer to this {question.kind} call of role {self.role!r} at {place}"
+            )
+        got: list[bytes] = []
+        while len(got) < len(wanted):
+            batch = wanted[len(got) : len(got) + self._backend.max_n]
+            started = time.monotonic()
+            error: CallFailed | None = None
+            answer = Answer([], Usage())
+            try:
+                answer = await self._endpoint.call(self._backend, question, len(batch), len(body), ledger.budget)
+                if not answer.samples:
+                    raise CallFailed(f"{self._endpoint.name} answered with no sample at all")
+            except CallFailed as failed:
+                error = failed
+            ledger.asked += 1
+            seconds = (time.monotonic() - started) / len(batch)
+            samples = [_encode(sample) for sample in answer.samples[: len(batch)]]
+            statements: list[Statement] = [(QUESTION, (name, body))]
+            kept: list[bytes | None] = [*samples] or [None]
+            for (number, key), sample, used in zip(
+                batch, kept, _shares(answer.usage, max(1, len(samples))), strict=False
+            ):
+                cost = self._backend.price.cost(used) if self._backend.price else 0.0
+                entry = (key, name, number, place, self.role, self.model, sample, _error(error))
+                statements.append((CALL, (*entry, used.input, used.output, cost, seconds, 0)))
+            await ledger.journal.put(statements)
+            if error:
+                raise error
+            got.extend(samples)
+        return got
+
+
+def bind(role: str, backend: Backend, ledger: Ledger, concurrency: int | None) -> Handle:
+    """Put a backend into a role; backends at one address share one limit."""
+    endpoint = ledger.endpoints.get(backend.endpoint)
+    if endpoint is None:
+        endpoint = Endpoint(backend.endpoint, concurrency or backend.concurrency, ledger.halt)
+        ledger.endpoints[backend.endpoint] = endpoint
+    return Handle(role, backend, ledger, endpoint)
+
+
+def _messages(messages: Messages) -> list[Message]:
+    if isinstance(messages, str):
+        return [Message("user", messages)]
+    if not messages:
+        raise ValueError("a chat needs at least one message")
+    return list(messages)
+
+
+def _sampling(given: dict[str, Any]) -> dict[str, Any]:
+    sampling = {key: value for key, value in given.items() if value is not None}
+    sampling.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
+    return sampling
+
+
+def _parsed(reply: Reply, schema: type[S]) -> Parsed[S]:
+    value = msgspec.json.decode(_unfence(reply.text), type=schema)
+    return Parsed(reply.text, reply.finish, reply.thinking, reply.logprobs, reply.call, value)
+
+
+def _unfence(text: str) -> str:
+    """The JSON of a reply: models like to wrap it into a Markdown fence."""
+    text = text.strip()
+    if text.startswith("```"):
+        return text.partition("\n")[2].rpartition("```")[0]
+    return text
+
+
+def _shares(usage: Usage, parts: int) -> list[Usage]:
+    """A request's tokens, split over its samples: the prompt on the first, the reply evenly."""
+    each, rest = divmod(usage.output, parts)
+    return [Usage(usage.input if i == 0 else 0, each + (1 if i < rest else 0)) for i in range(parts)]
+
+
+def _error(error: CallFailed | None) -> str | None:
+    if error is None:
+        return None
+    status, code = getattr(error, "status", 0), getattr(error, "code", "")
+    name = type(error).__name__
+    return _encode({"error": name, "message": str(error), "status": status, "code": code}).decode()
+
+
+def _replay(entry: tuple[bytes | None, str | None] | None) -> bytes | None:
+    """The journal's answer; a journaled failure is raised again."""
+    if entry is None or entry[1] is None:
+        return entry[0] if entry else None
+    kept = _any.decode(entry[1])
+    refusal = REFUSALS.get(kept["error"])
+    if refusal:
+        raise refusal(kept["message"], status=kept["status"], code=kept["code"])
+    raise CallFailed(kept["message"])

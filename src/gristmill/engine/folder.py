@@ -1,0 +1,173 @@
+"""A run's folder: `run.db`, `inputs/` (the seeds as they were read), `data/` (a Parquet file a table).
+
+The folder is whole in itself: what a run read is kept in it, so it can be resumed and replayed without the files that
+the user named.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gristmill.engine.journal import Journal
+from gristmill.errors import BadInput
+from gristmill.rows import Row, table
+
+BATCH = 4096
+"""Rows in memory at once when tables are written."""
+
+
+def claim(folder: Path) -> None:
+    """Make a new run's folder. Never touches one that holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds a run already" if (folder / "run.db").exists() else "is not empty"
+        raise BadInput(
+            f"{folder} {what}; nothing in it was touched. Choose another --out, or `gristmill resume {folder}`, "
+            f"or `gristmill rerun {folder} --out NEW` with other settings"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {folder}: {error.strerror or error}") from None
+
+
+def keep_input(folder: Path, name: str, rows: Iterable[Row]) -> int:
+    """Keep rows that a run reads; returns how many."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / "inputs" / f"{name}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    schema = pa.schema([("data", pa.binary())])
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    with _replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        for batch in _batches(rows):
+            writer.write_batch(pa.record_batch([pa.array([encode(row) for row in batch], pa.binary())], schema=schema))
+            count += len(batch)
+    return count
+
+
+def kept_input(folder: Path, name: str, row_type: type[Row]) -> Iterator[Row]:
+    """The rows of `keep_input`, streamed."""
+    import pyarrow.parquet as pq
+
+    decode = msgspec.json.Decoder(row_type).decode
+    with pq.ParquetFile(folder / "inputs" / f"{name}.parquet") as file:
+        for batch in file.iter_batches(BATCH):
+            for data in batch.column(0):
+                yield decode(data.as_py())
+
+
+def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], step: int = 0) -> dict[str, Path]:
+    """Write `data/TABLE.parquet` from the journal, rows in place order. A table without rows is left out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / "data").mkdir(exist_ok=True)
+    written = {}
+    for row_type in tables:
+        name, schema = table(row_type), arrow_schema(row_type)
+        path = folder / "data" / f"{name}.parquet"
+        found = journal.select("SELECT data FROM rows WHERE step=? AND name=? ORDER BY place, seq", (step, name))
+        first = next(found, None)
+        if first is None:
+            path.unlink(missing_ok=True)
+            continue
+        with _replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            for batch in _batches(itertools.chain([first], found)):
+                records = [_flat(msgspec.json.decode(data), schema) for (data,) in batch]
+                writer.write_table(pa.Table.from_pylist(records, schema=schema))
+        written[name] = path
+    return written
+
+
+def _flat(record: dict[str, Any], schema: Any) -> dict[str, Any]:
+    lineage = record.get("lineage") or {}
+    lineage["draws"] = msgspec.json.encode(lineage.get("draws", {})).decode()
+    record["lineage"] = lineage
+    for column in schema:
+        if (column.metadata or {}).get(b"json") and column.name in record:
+            record[column.name] = msgspec.json.encode(record[column.name]).decode()
+    return record
+
+
+def arrow_schema(row_type: type[Row]) -> Any:
+    """The columns of a row type, from its annotations, so that they never depend on which rows there are."""
+    import pyarrow as pa
+
+    lineage = pa.struct(
+        [
+            ("seed", pa.string()),
+            ("parents", pa.list_(pa.string())),
+            ("calls", pa.list_(pa.string())),
+            ("draws", pa.string()),
+        ]
+    )
+    hints = typing.get_type_hints(row_type)
+    fields = [pa.field("id", pa.string())]
+    for name in row_type.__struct_fields__:
+        if name not in ("id", "lineage"):
+            kind = _arrow_type(hints[name])
+            fields.append(pa.field(name, kind or pa.string(), metadata=None if kind else {"json": "1"}))
+    return pa.schema([*fields, pa.field("lineage", lineage)])
+
+
+def _arrow_type(hint: Any) -> Any:
+    """The Arrow type of an annotation; None where only JSON text can hold it (mixed unions, free tables)."""
+    import pyarrow as pa
+
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.string()}
+    if hint in plain:
+        return plain[hint]
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _arrow_type(args[0])
+    if origin is typing.Literal:
+        kinds = {type(a) for a in args}
+        return plain.get(kinds.pop()) if len(kinds) == 1 else None
+    if origin in (types.UnionType, typing.Union):
+        rest = [a for a in args if a is not type(None)]
+        return _arrow_type(rest[0]) if len(rest) == 1 else None
+    if origin in (list, tuple, set) and args:
+        inner = _arrow_type(args[0])
+        return pa.list_(inner) if inner else None
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = typing.get_type_hints(hint)
+        inner = [(name, _arrow_type(hints[name])) for name in hint.__struct_fields__]
+        return pa.struct(inner) if all(kind for _, kind in inner) else None
+    return None
+
+
+class _replacing:
+    """A file that appears under its name only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.unfinished = path, path.with_suffix(".unfinished")
+
+    def __enter__(self) -> Path:
+        return self.unfinished
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            os.replace(self.unfinished, self.path)
+        else:
+            self.unfinished.unlink(missing_ok=True)
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,311 @@
+"""`run.db`: every answer, row, reject and failure of a run, in one SQLite file.
+
+Promised: what a recipe has received survives `kill -9`, and power loss where the disk honours fsync; a key is never
+stored twice; readers may look while a run writes.
+Not promised: two processes writing one run (the second gets a BadInput); the order of entries.
+
+All writes go through one thread that commits whatever has gathered since its last commit (group commit): one fsync
+serves as many calls as arrived meanwhile, and the event loop never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+
+from gristmill.errors import BadInput, DiskTrouble
+
+FORMAT = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS questions(digest TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls(
+    key TEXT NOT NULL UNIQUE,      -- digest of question, place and sample number
+    question TEXT NOT NULL,        -- questions.digest
+    sample INTEGER NOT NULL,
+    place TEXT NOT NULL,           -- step/unit/scope path
+    role TEXT NOT NULL,
+    model TEXT NOT NULL,
+    answer BLOB,                   -- JSON; NULL where the call failed for good
+    error TEXT,                    -- JSON of the failure, raised again in a replay
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost REAL NOT NULL,            -- USD
+    seconds REAL NOT NULL,
+    reused INTEGER NOT NULL        -- 1: paid for by another run, copied by rerun
+);
+CREATE TABLE IF NOT EXISTS rows(
+    step INTEGER, place INTEGER, seq INTEGER, name TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rejects(
+    step INTEGER, place INTEGER, seq INTEGER, reason TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures(
+    step INTEGER, place INTEGER, seq INTEGER, kind TEXT NOT NULL, data BLOB NOT NULL,  -- kind: failed or waiting
+    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress(
+    step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL);
+"""
+
+CALL = "INSERT OR IGNORE INTO calls VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"
+QUESTION = "INSERT OR IGNORE INTO questions VALUES(?,?)"
+ROW = "INSERT OR REPLACE INTO rows VALUES(?,?,?,?,?,?)"
+REJECT = "INSERT OR REPLACE INTO rejects VALUES(?,?,?,?,?)"
+FAILURE = "INSERT OR REPLACE INTO failures VALUES(?,?,?,?,?)"
+PROGRESS = "INSERT OR REPLACE INTO progress VALUES(?,?,?)"
+META = "INSERT OR REPLACE INTO meta VALUES(?,?)"
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class Spent(NamedTuple):
+    """What calls of this run used; nothing that another run paid for."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+
+class Progress(NamedTuple):
+    released: int = 0
+    """Places whose outcome stands: all below this one."""
+    done: bool = False
+
+
+class Journal:
+    """The open database of one run. `read_only` for looking at a run that another process may be writing."""
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self._lock: IO[bytes] | None = None
+        self._queue: deque[tuple[list[Statement], asyncio.Future[None] | None]] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._trouble: DiskTrouble | None = None
+        self._thread: threading.Thread | None = None
+        self._base: Journal | None = None
+        path = folder / "run.db"
+        if read_only:
+            if not path.exists():
+                raise BadInput(f"{folder} holds no run: there is no run.db in it")
+            self._reader = _connect(path, read_only=True)
+        else:
+            self._lock = _exclusive(folder)
+            try:
+                self._reader = _connect(path)
+                self._reader.executescript("PRAGMA journal_mode=WAL;" + SCHEMA)
+            except sqlite3.Error as error:
+                raise DiskTrouble(f"{path}: {error}") from error
+        self._check_format(read_only)
+        # An empty journal needs no look-ups: no key is asked twice within one process.
+        self._may_hit = bool(self._reader.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
+
+    def _check_format(self, read_only: bool) -> None:
+        try:
+            found = self.meta("format")
+        except sqlite3.Error as error:
+            raise BadInput(f"{self.folder}/run.db is not a run of gristmill: {error}") from None
+        if found is None and not read_only:
+            self._reader.execute(META, ("format", str(FORMAT)))
+        elif found != FORMAT:
+            raise BadInput(f"{self.folder} was written in format {found}; this version of gristmill reads {FORMAT}")
+
+    # -- writing
+
+    def start(self) -> None:
+        """Start the writing thread. Call it on the event loop that will wait for commits."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write_loop, name="journal", daemon=True)
+        self._thread.start()
+
+    def put(self, statements: list[Statement]) -> asyncio.Future[None]:
+        """Write in one transaction; the future is done when it is committed."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._push(statements, future)
+        return future
+
+    def put_later(self, statements: list[Statement]) -> None:
+        """Write in order with all else, without waiting. An error surfaces at the next `put` or `close`."""
+        self._push(statements, None)
+
+    def _push(self, statements: list[Statement], future: asyncio.Future[None] | None) -> None:
+        if self._trouble:
+            raise self._trouble
+        self._queue.append((statements, future))
+        self._wake.set()
+
+    @property
+    def backlog(self) -> int:
+        """Transactions not yet committed."""
+        return len(self._queue)
+
+    async def flush(self) -> None:
+        await self.put([])
+
+    def _write_loop(self) -> None:
+        connection = _connect(self.folder / "run.db")
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), 4096))]
+                trouble = self._trouble or self._commit(connection, batch)
+                if waiting := [future for _, future in batch if future]:
+                    self._loop.call_soon_threadsafe(_resolve, waiting, trouble)
+            if self._closing:
+                connection.close()
+                return
+
+    def _commit(
+        self, connection: sqlite3.Connection, batch: list[tuple[list[Statement], asyncio.Future[None] | None]]
+    ) -> DiskTrouble | None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statements, _ in batch:
+                for sql, values in statements:
+                    connection.execute(sql, values)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # From here on nothing more is written: an answer must not look kept after one that was not.
+            self._trouble = DiskTrouble(
+                f"could not write {self.folder / 'run.db'}: {error}. What was committed before is intact: "
+                f"make room, then `gristmill resume {self.folder}`"
+            )
+            if connection.in_transaction:
+                connection.rollback()
+            return self._trouble
+        return None
+
+    async def close(self) -> None:
+        """Commit what is left and let go of the folder. Raises DiskTrouble if something could not be written."""
+        if self._thread:
+            self._closing = True
+            self._wake.set()
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+        self.release()
+        if self._trouble:
+            raise self._trouble
+
+    def release(self) -> None:
+        self._reader.close()
+        if self._base:
+            self._base.release()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    # -- reading
+
+    def over(self, base: Journal) -> None:
+        """Look answers up in `base` too, for `rerun`; what is found there is copied here."""
+        self._base = base
+        self._may_hit = True
+
+    def find(self, key: str) -> tuple[bytes | None, str | None] | None:
+        """The answer, or the error, kept under a key."""
+        if not self._may_hit:
+            return None
+        found = self._reader.execute("SELECT answer, error FROM calls WHERE key=?", (key,)).fetchone()
+        if found is None and self._base:
+            found = self._take_from_base(key)
+        return found  # type: ignore[no-any-return]
+
+    def _take_from_base(self, key: str) -> tuple[bytes | None, str | None] | None:
+        assert self._base
+        entry = self._base._reader.execute("SELECT * FROM calls WHERE key=?", (key,)).fetchone()
+        if entry is None or entry[7] is not None:  # a failure is worth a new try in a new run
+            return None
+        body = self._base._reader.execute("SELECT * FROM questions WHERE digest=?", (entry[1],)).fetchone()
+        self.put_later([(QUESTION, body), (CALL, (*entry[:12], 1))])
+        return entry[6], entry[7]
+
+    def meta(self, key: str) -> Any:
+        found = self._reader.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return msgspec.json.decode(found[0]) if found else None
+
+    def set_meta(self, **values: Any) -> None:
+        self.put_later([(META, (key, msgspec.json.encode(value).decode())) for key, value in values.items()])
+
+    def progress(self, step: int = 0) -> Progress:
+        found = self._reader.execute("SELECT released, done FROM progress WHERE step=?", (step,)).fetchone()
+        return Progress(found[0], bool(found[1])) if found else Progress()
+
+    def count(self, table: str, where: str = "1", values: Iterable[Any] = ()) -> int:
+        found = self._reader.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", tuple(values)).fetchone()
+        return found[0]  # type: ignore[no-any-return]
+
+    def spent(self) -> Spent:
+        found = self._reader.execute(
+            "SELECT COUNT(*), TOTAL(input_tokens), TOTAL(output_tokens), TOTAL(cost) FROM calls WHERE reused=0"
+        ).fetchone()
+        return Spent(found[0], int(found[1]), int(found[2]), found[3])
+
+    def select(self, sql: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Read with a cursor of its own; for looking, in any order, at any size."""
+        yield from self._reader.execute(sql, tuple(values))
+
+    def rewind(self, step: int, place: int) -> None:
+        """Forget the outcomes of a step from a place on. Calls stay: they are never asked again. Before `start`."""
+        self._reader.execute("BEGIN IMMEDIATE")
+        for table in ("rows", "rejects", "failures"):
+            self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
+        self._reader.execute(PROGRESS, (step, place, 0))
+        self._reader.execute("COMMIT")
+
+    def forget_errors(self) -> None:
+        """Drop journaled failures, so that their calls are asked again. Before `start`."""
+        self._reader.execute("DELETE FROM calls WHERE error IS NOT NULL")
+
+
+def _resolve(futures: list[asyncio.Future[None]], trouble: DiskTrouble | None) -> None:
+    for future in futures:
+        if future.done():  # its waiter was cancelled
+            continue
+        if trouble:
+            future.set_exception(trouble)
+        else:
+            future.set_result(None)
+
+
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+            cached_statements=64,
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error as error:
+        raise BadInput(f"cannot open {path}: {error}") from None
+    return connection
+
+
+def _exclusive(folder: Path) -> IO[bytes]:
+    """A lock that dies with the process, so that a killed run can be resumed at once."""
+    handle = open(folder / ".lock", "ab")  # noqa: SIM115 - held for the life of the journal
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise BadInput(f"another process is working on {folder}; wait for it, or stop it, then try again") from None
+    return handle

@@ -1,0 +1,266 @@
+"""`Run`: all that a recipe may touch besides its rows, roles and parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from gristmill.engine.calls import Ledger
+from gristmill.engine.journal import CALL, QUESTION
+from gristmill.engine.scope import Failure, Reject, Scope, current
+from gristmill.errors import NotInJournal, Stopped
+from gristmill.models.protocol import Reply
+from gristmill.rows import Lineage, Row, content, digest
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Run:
+    """The engine's side of a recipe. One object serves a whole step; what it does depends on the current scope."""
+
+    def __init__(self, ledger: Ledger, *, seed: int, target: int | None, on_reject: Callable[[Scope], None]) -> None:
+        self._ledger = ledger
+        self._on_reject = on_reject
+        self.seed = seed
+        """The run's seed (`--seed`)."""
+        self.target = target
+        """Rows asked for, or None. For planning ahead only: the engine itself stops when they are there."""
+
+    # -- chance
+
+    @overload
+    def draw(self, name: str, options: Sequence[T], *, weights: Sequence[float] | None = None) -> T: ...
+    @overload
+    def draw(self, name: str, options: Sequence[T], *, k: int) -> list[T]: ...
+    def draw(
+        self, name: str, options: Sequence[T], *, k: int | None = None, weights: Sequence[float] | None = None
+    ) -> T | list[T]:
+        """Choose by chance, seeded by the place, and keep the choice in the lineage of the rows made from here on.
+
+        Args:
+            name: what is chosen; its key in the lineage.
+            options: what from.
+            k: as many distinct ones, in random order, instead of a single one.
+            weights: relative odds of the options; equal without.
+        """
+        if not options:
+            raise ValueError(f"draw {name!r}: there is nothing to draw from")
+        rng = self.rng(name)
+        picked: T | list[T]
+        if k is not None:
+            if k > len(options):
+                raise ValueError(f"draw {name!r}: {k} of {len(options)} cannot be distinct")
+            indices = rng.sample(range(len(options)), k)
+            picked, note = [options[i] for i in indices], [_note(options[i], i) for i in indices]
+        else:
+            index = rng.choices(range(len(options)), weights)[0] if weights else rng.randrange(len(options))
+            picked, note = options[index], _note(options[index], index)
+        scope = current()
+        if not scope.open_ended:
+            times = scope.occurrence(f"draw:{name}")
+            scope.lineage.draws[name if times == 0 else f"{name}#{times}"] = note
+        return picked
+
+    def rng(self, name: str = "rng") -> random.Random:
+        """A generator seeded by the place, for chance that no single row needs to remember."""
+        return current().random(self.seed, name)
+
+    # -- branches
+
+    async def map(
+        self, fn: Callable[[T], Awaitable[R]], items: Iterable[T], *, keep_going: bool = False, name: str = ""
+    ) -> list[R]:
+        """`fn` of each item, side by side, each in a scope of its own. Results in the order of the items.
+
+        All branches run to their end before an error (the first in item order) is raised: a paid answer is never
+        thrown away, and which error it is does not depend on timing.
+
+        Args:
+            keep_going: an item that fails costs only that item: it becomes a failure of the run and is left out.
+            name: of the scope; the function's name unless given.
+        """
+        scope = current()
+        label = name or getattr(fn, "__name__", "map").strip("<>")
+        times = scope.occurrence(f"map:{label}")
+        label = label if times == 0 else f"{label}#{times}"
+        branches: list[Scope] = []
+        tasks: list[asyncio.Task[R]] = []
+        for index, item in enumerate(items):
+            branch = scope.branch(f"{label}/{index}")
+            branches.append(branch)
+            tasks.append(_start(branch, fn(item)))
+        return await self._join(scope, branches, tasks, keep_going=keep_going)
+
+    async def gather(self, *work: Coroutine[Any, Any, Any]) -> list[Any]:
+        """Several coroutines side by side, each in a scope of its own. Errors as in `map`."""
+        scope = current()
+        times = scope.occurrence("gather")
+        branches = [scope.branch(f"gather#{times}/{index}") for index in range(len(work))]
+        tasks = [_start(branch, coroutine) for branch, coroutine in zip(branches, work, strict=True)]
+        return await self._join(scope, branches, tasks, keep_going=False)
+
+    async def _join(
+        self, scope: Scope, branches: list[Scope], tasks: list[asyncio.Task[R]], *, keep_going: bool
+    ) -> list[R]:
+        if not tasks:
+            return []
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+        errors = [task.exception() for task in tasks]
+        for error in errors:
+            if isinstance(error, Stopped):
+                raise error
+        scope.absorb(branches)
+        results = []
+        for branch, task, error in zip(branches, tasks, errors, strict=True):
+            if error is None:
+                results.append(task.result())
+            elif keep_going and isinstance(error, Exception) and not ends_the_run(error):
+                scope.failures.append(Failure(branch.place, describe(error)))
+            else:
+                raise error
+        self._on_reject(scope)
+        return results
+
+    async def race(self, *work: Coroutine[Any, Any, R | None]) -> R | None:
+        """The first of several coroutines that gives something other than None; the others are cancelled.
+
+        Who won is journaled, so that a replay runs only the winner. None if all gave None.
+        """
+        scope = current()
+        times = scope.occurrence("race")
+        branches = [scope.branch(f"race#{times}/{index}") for index in range(len(work))]
+        key = digest("race", scope.place, times)
+        kept = self._ledger.journal.find(key)
+        if kept is not None and kept[0] is not None:
+            winner = msgspec.json.decode(kept[0], type=int)
+            for index, coroutine in enumerate(work):
+                if index != winner and winner >= 0:
+                    coroutine.close()
+            runners = [winner] if winner >= 0 else range(len(work))
+            results = [await _start(branches[index], work[index]) for index in runners]
+            scope.absorb([branches[index] for index in runners])
+            return results[0] if winner >= 0 else None
+        winner, result = await _first(branches, work)
+        await self._keep("race", key, _encode(winner))
+        scope.absorb([branches[winner]] if winner >= 0 else branches)
+        return result
+
+    # -- outcomes
+
+    def reject(self, candidate: object, reason: str, **details: Any) -> None:
+        """Put a candidate aside for a reason: a short code, with the numbers that decided as details."""
+        scope = current()
+        if isinstance(candidate, Row):
+            plain: Any = {"type": type(candidate).__name__, **content(candidate)}
+        elif isinstance(candidate, Reply):
+            plain = candidate.text
+        else:
+            plain = msgspec.to_builtins(candidate)
+        calls = [] if scope.open_ended else list(scope.lineage.calls)
+        scope.rejects.append(Reject(reason, plain, details, calls))
+        self._on_reject(scope)
+
+    def link(self, row: Row, *sources: Row | Reply) -> None:
+        """Say what a row was made from, where its scope does not tell: rows of a pool, replies of earlier rounds."""
+        known = row.lineage or Lineage("", [], [], {})
+        row.lineage = lineage = Lineage(known.seed, list(known.parents), list(known.calls), dict(known.draws))
+        for source in sources:
+            if isinstance(source, Reply):
+                lineage.calls.append(source.call)
+            else:
+                lineage.parents.append(source.id)
+
+    # -- durable steps
+
+    async def once(self, name: str, fn: Callable[..., Any], *inputs: Any) -> Any:
+        """The result of a slow or unrepeatable step, computed once and kept under its name and inputs.
+
+        `inputs` and the result must be plain values (what JSON can hold). A plain function runs in a thread.
+        """
+        key = digest("once", name, *(_encode(value) for value in inputs))
+        if (kept := self._ledger.journal.find(key)) is not None and kept[0] is not None:
+            return msgspec.json.decode(kept[0])
+        if self._ledger.offline:
+            raise NotInJournal(f"offline, and the journal has no result of the step {name!r}")
+        result = fn(*inputs) if inspect.iscoroutinefunction(fn) else asyncio.to_thread(fn, *inputs)
+        encoded = _encode(await result)
+        await self._keep("once", key, encoded, name)
+        return msgspec.json.decode(encoded)
+
+    async def _keep(self, kind: str, key: str, answer: bytes, name: str = "") -> None:
+        question = digest(kind, name)
+        body = _encode({"kind": kind, "name": name})
+        entry = (key, question, 0, current().place, kind, "", answer, None, 0, 0, 0.0, 0.0, 0)
+        await self._ledger.journal.put([(QUESTION, (question, body)), (CALL, entry)])
+
+
+def _start(branch: Scope, work: Awaitable[R]) -> asyncio.Task[R]:
+    context = copy_context()
+    context.run(branch.enter)
+
+    async def follow() -> R:
+        return await work
+
+    return asyncio.get_running_loop().create_task(follow(), context=context)
+
+
+async def _first(branches: list[Scope], work: Sequence[Coroutine[Any, Any, R | None]]) -> tuple[int, R | None]:
+    tasks = [_start(branch, coroutine) for branch, coroutine in zip(branches, work, strict=True)]
+    left = set(tasks)
+    try:
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=tasks.index):
+                if (result := task.result()) is not None:
+                    return tasks.index(task), result
+        return -1, None
+    finally:
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+def ends_the_run(error: BaseException) -> bool:
+    """Errors that are about the run and not about a row."""
+    from gristmill.errors import BadInput, DiskTrouble, EndpointDown
+
+    return isinstance(error, (BadInput, DiskTrouble, EndpointDown))
+
+
+def describe(error: BaseException) -> str:
+    """An error as a failure keeps it: the message of ours, the type too of others, and where in the recipe it arose."""
+    from gristmill.errors import GristmillError
+
+    if isinstance(error, GristmillError):
+        return str(error)
+    where = ""
+    trace = error.__traceback__
+    while trace:
+        where = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _note(option: object, index: int) -> Any:
+    """A draw as the lineage keeps it: a plain value itself, a row's id, else the number of the option."""
+    if isinstance(option, Row):
+        return option.id
+    if option is None or isinstance(option, (str, int, float, bool)):
+        return option
+    return getattr(option, "name", None) or index

@@ -1,0 +1,55 @@
+"""Models as judges: ratings, and comparisons in both orders.
+
+A verdict that cannot be read raises `Bad`: a judge's own failure is never scored against what it judges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+from gristmill.engine.run import Run
+from gristmill.models.protocol import Chat, Messages, Reply
+from gristmill.ops.ask import Bad
+
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+
+Side = Literal["a", "b", "tie"]
+
+
+def rating(text: str, *, low: float, high: float, cue: str = "Rating:") -> float:
+    """The number after the last `cue` ("Rating: 4", "**Rating:** 4/5"); raises Bad("unread_rating") or
+    Bad("rating_out_of_range")."""
+    pattern = re.escape(cue.rstrip(":")) + r"\W{0,4}:?\W{0,4}?" + NUMBER
+    found = re.findall(pattern, text, re.IGNORECASE)
+    if not found:
+        raise Bad("unread_rating", text=text[-300:])
+    value = float(found[-1])
+    if not low <= value <= high:
+        raise Bad("rating_out_of_range", rating=value, low=low, high=high)
+    return value
+
+
+async def rate(judge: Chat, messages: Messages, *, low: float, high: float, cue: str = "Rating:") -> float:
+    """One judge's rating at temperature 0; raises as `rating`."""
+    reply: Reply = await judge.chat(messages, temperature=0.0)
+    return rating(reply.text, low=low, high=high, cue=cue)
+
+
+async def prefer(
+    run: Run, judge: Chat, ask: Callable[[str, str], Messages], a: str, b: str, read: Callable[[str], Side]
+) -> tuple[Side, bool]:
+    """Which of two texts a judge prefers, asked in both orders because judges favour a position.
+
+    Args:
+        ask: the messages that show a first and a second text.
+        read: the verdict of a reply: "a" for the first, "b" for the second, or "tie"; raises Bad if it gives none.
+
+    Returns:
+        The winner ("tie" where the two orders disagree), and whether they agreed.
+    """
+    forward, backward = await run.gather(judge.chat(ask(a, b), temperature=0.0), judge.chat(ask(b, a), temperature=0.0))
+    swap: dict[Side, Side] = {"a": "b", "b": "a", "tie": "tie"}
+    first, second = read(forward.text), swap[read(backward.text)]
+    return (first, True) if first == second else ("tie", False)

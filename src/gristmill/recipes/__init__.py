@@ -1,0 +1,99 @@
+"""The recipes: one module a method, found by its name; and `survey.toml`, where the survey puts each of them.
+
+The built-in `evol-instruct` is the object decorated with that name in `recipes/<part>/evol_instruct.py`. Others come
+from plugins (entry point group `gristmill.recipes`) and from files: `./mine.py:my_recipe`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from gristmill.contract import NAME, Recipe
+from gristmill.errors import BadInput, nearest
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+
+@cache
+def survey() -> dict[str, dict[str, Any]]:
+    """The coordinates of all built-in recipes, by name. Imports none of them."""
+    return tomllib.loads((HERE / "survey.toml").read_text(encoding="utf-8"))
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Recipes of installed packages, by name. A name that is malformed or taken is left out: it could not be run."""
+    return {
+        point.name: point
+        for point in entry_points(group="gristmill.recipes")
+        if NAME.fullmatch(point.name) and point.name not in survey()
+    }
+
+
+def load(name: str) -> Recipe:
+    """A recipe by its name, or by `FILE.py:NAME`.
+
+    Raises:
+        BadInput: there is none, or its module cannot be imported.
+    """
+    if ".py" in name:
+        return _from_file(name)
+    if name in survey():
+        entry = survey()[name]
+        module = importlib.import_module(f"{__name__}.{entry['part'].replace('-', '_')}.{name.replace('-', '_')}")
+        found = _named(module, name)
+        found.survey = entry
+        return found
+    if name in plugins():
+        point = plugins()[name]
+        try:
+            found = point.load()
+        except Exception as error:
+            raise BadInput(f"the plugin recipe {name} ({point.value}) cannot be imported: {error!r}") from error
+        if not isinstance(found, Recipe):
+            raise BadInput(f"the plugin recipe {name} ({point.value}) is no recipe; decorate it with @recipe")
+        return found
+    raise BadInput(
+        f"there is no recipe {name!r}: {nearest(name, [*survey(), *plugins()])} (`gristmill list` shows all)"
+    )
+
+
+def _from_file(name: str) -> Recipe:
+    file, _, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise BadInput(f"{file}: no such file; a recipe of your own is named as ./FILE.py:FUNCTION")
+    module_name = f"gristmill_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    sys.path.insert(0, str(path.parent))  # its neighbours, as when Python runs the file
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInput(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    recipes = {key: value for key, value in vars(module).items() if isinstance(value, Recipe)}
+    own = {key: value for key, value in recipes.items() if value.fn.__module__ == module_name}
+    if not attribute and len(own) == 1:
+        return next(iter(own.values()))
+    if attribute not in recipes:
+        raise BadInput(f"{file} has no recipe {attribute!r}: {nearest(attribute, own)}")
+    return recipes[attribute]
+
+
+def _named(module: Any, name: str) -> Recipe:
+    for value in vars(module).values():
+        if isinstance(value, Recipe) and value.name == name:
+            return value
+    raise LookupError(f"{module.__name__} defines no recipe named {name!r}")

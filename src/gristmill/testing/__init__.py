@@ -1,0 +1,142 @@
+"""For tests of recipes and pipelines: a scripted model, and a run in a temporary folder.
+
+`Scripted` fakes the model and nothing else: the engine, the journal and the recipe are the real ones. The loopback
+server in `gristmill.testing.server` fakes an endpoint, faults included.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.api import Result, arerun, arun
+from gristmill.contract import Recipe
+from gristmill.errors import BadInput
+from gristmill.models.protocol import CAPABILITIES, Answer, Message, Price, Question, Reply, Text, Usage
+
+Said = str | Reply | float | list[float] | Exception
+Script = Sequence[Said] | Callable[[Question], Said]
+
+
+class Scripted:
+    """A model that says what it was told to say, and remembers what it was asked.
+
+    Args:
+        replies: said one after the other, one a sample; or a function of the question, for tests in which calls run
+            side by side. An exception is raised instead of said.
+        model: its name.
+        can: names of capabilities; all unless given.
+    """
+
+    def __init__(
+        self, replies: Script = (), *, model: str = "scripted", can: Iterable[str] = (), price: Price | None = None
+    ) -> None:
+        self.model = model
+        self.can = frozenset(can or CAPABILITIES)
+        self.endpoint = f"scripted://{model}/{id(self)}"
+        self.concurrency = 64
+        self.max_n = 1_000_000
+        self.context: int | None = None
+        self.price = price or Price(0, 0)
+        self.spec = f"scripted:{model}"
+        self.questions: list[Question] = []
+        """Every question that was asked, in the order of arrival."""
+        self._script = replies
+        self._said = 0
+
+    @property
+    def prompts(self) -> list[str]:
+        """The text of every question: the raw prompt, or all messages joined by blank lines."""
+        return [text_of(question) for question in self.questions]
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.model}
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def answer(self, question: Question, n: int) -> Answer:
+        self.questions.append(question)
+        samples = [self._say(question) for _ in range(n)]
+        text = "".join(s.text for s in samples if isinstance(s, Reply))
+        return Answer(samples, Usage(len(text_of(question).split()), len(text.split())))
+
+    def _say(self, question: Question) -> Any:
+        if callable(self._script):
+            said = self._script(question)
+        elif self._said < len(self._script):
+            said = self._script[self._said]
+            self._said += 1
+        else:
+            raise BadInput(
+                f"the scripted model {self.model!r} has no reply left after {self._said}; it was asked: "
+                f"{text_of(question)[-300:]!r}"
+            )
+        if isinstance(said, Exception):
+            raise said
+        return Reply(said) if isinstance(said, str) else said
+
+
+def text_of(question: Question) -> str:
+    """All that a model gets to read, as one text."""
+    if question.kind in ("chat", "reward"):
+        return "\n\n".join(_content(message) for message in question.messages)
+    return "\n".join(question.texts) if question.kind == "embed" else question.prompt + question.continuation
+
+
+def _content(message: Message) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    return " ".join(part.text if isinstance(part, Text) else f"[{part.url[:40]}]" for part in message.content)
+
+
+async def run(
+    recipe: Recipe, seeds: Iterable[Any] | None = None, *, allow_failures: bool = False, **options: Any
+) -> Result:
+    """Run a recipe in a temporary folder. Roles, further inputs, parameters and options of `gristmill.run` by name.
+
+    Raises:
+        AssertionError: a row failed, unless `allow_failures`.
+    """
+    models = {name: options.pop(name) for name in recipe.roles if name in options}
+    inputs = {name: options.pop(name) for name in recipe.inputs if name in options}
+    options.setdefault("out", folder())
+    done = await arun(recipe, seeds=seeds, inputs=inputs, model=models or options.pop("model", None), **options)
+    if done.failures and not allow_failures:
+        raise AssertionError(f"{len(done.failures)} failures; the first: {done.failures[0].error}")
+    return done
+
+
+async def replay(done: Result, **options: Any) -> Result:
+    """Make the rows of a run anew from its journal alone, asking nothing."""
+    models: Any = {
+        name: [Scripted(model=spec.removeprefix("scripted:")) for spec in specs]
+        if done.recipe.roles[name].many
+        else Scripted(model=specs[0].removeprefix("scripted:"))
+        for name, specs in _models(done).items()
+    }
+    options.setdefault("offline", True)
+    return await arerun(done.folder, out=folder(), recipe=done.recipe, model=models, **options)
+
+
+def _models(done: Result) -> dict[str, list[str]]:
+    from gristmill.api import config_of
+
+    return config_of(done.folder).models
+
+
+def folder() -> Path:
+    """A new temporary folder, removed when the process ends."""
+    made = Path(tempfile.mkdtemp(prefix="gristmill-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+__all__ = ["Scripted", "folder", "replay", "run", "text_of"]
