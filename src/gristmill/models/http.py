@@ -1,0 +1,126 @@
+"""The wire: one keep-alive HTTP client, and what its failures mean.
+
+Promised: a key is sent to the address it was meant for and nowhere else (redirects are not followed), and never shows
+in an error's text. What can be tried again is `Transient`; what cannot serve this run is `EndpointDown`.
+Not promised: retries, limits, caching. Those live once, in the engine.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from gristmill.errors import BadInput, EndpointDown, Transient
+
+# Keys as providers write them, also half hidden ("sk-abc***xyz"): for messages that repeat a key that is not ours.
+_KEYS = re.compile(
+    r"\b(?:sk|rk|pk|gsk|csk|hf|xai|nvapi|pplx|tgp|fw)[-_][\w*.-]{8,}|\bAIza[\w*-]{16,}|(?<=Bearer )(?=\S*\d)\S{12,}"
+)
+
+
+class Http:
+    """A client of one address. `post` returns whatever came, by status, headers and bytes."""
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
+        """Seconds from the request to the last byte of its answer."""
+        self._key = ""
+        self._paths: dict[str, URL] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+
+    async def open(self, key: str = "") -> None:
+        self._key = key
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "gristmill"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._proxy = _proxy(URL(self.url))
+        self._session = aiohttp.ClientSession(
+            # The engine decides how much goes at once: a limit here would be a second queue that nobody sees.
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(30.0, self.timeout)),
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        if self._session is None:
+            raise RuntimeError("start() comes before the first answer()")
+        if (url := self._paths.get(path)) is None:
+            url = self._paths[path] = URL(self.url + path)
+        try:
+            async with self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy) as answer:
+                return answer.status, answer.headers, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as broken:
+            raise self._trouble(broken) from broken
+
+    def _trouble(self, broken: Exception) -> Transient | EndpointDown:
+        reason = str(broken)
+        if isinstance(broken, aiohttp.ClientConnectorError):
+            reason = broken.os_error.strerror or reason
+        reason = self.hide(reason or type(broken).__name__)
+        match broken:
+            case aiohttp.ClientSSLError():
+                return EndpointDown(f"{self.url}: no secure connection: {reason}")
+            case aiohttp.ClientConnectorError() if broken.os_error.errno in (errno.EMFILE, errno.ENFILE):
+                return Transient(f"{self.url}: this process may open no more connections: {reason}")
+            case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
+                return Transient(f"{self.url}: cannot connect: {reason}", unreachable=True)
+            case TimeoutError():
+                return Transient(f"{self.url}: no answer within {self.timeout:g} s (longer: ,timeout=SECONDS)")
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+                return EndpointDown(f"{self.url}: not an address that can be asked: {reason}")
+            case _:
+                return Transient(f"{self.url}: the connection broke: {reason}")
+
+    def hide(self, text: str) -> str:
+        """The text without our key, or anything that looks like one."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        return _KEYS.sub("***", text)
+
+
+def check_key(key: str, name: str) -> str:
+    """The key as it goes into a header; `name` is the variable it came from."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        # Else the HTTP library would refuse the header with an error that quotes it.
+        raise BadInput(f"the key in {name} holds characters that no key has (a line break, a quote?): set it again")
+    return key
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the endpoint asks us to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
+    for name, unit in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
+        if (value := headers.get(name)) is None:
+            continue
+        if re.fullmatch(r" *\d+(\.\d+)? *", value):
+            return float(value) / unit
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except ValueError:
+            continue
+    return None
+
+
+def _proxy(url: URL) -> str | None:
+    """The user's proxy for this address, looked up once: aiohttp's own `trust_env` reads files for every request."""
+    host = url.host or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
+        return None
+    found = getproxies()
+    proxy = found.get(url.scheme) or found.get("all") or ""
+    return proxy if proxy.startswith("http") else None
