@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gristmill.api import Result, arerun, aresume, arun, rerun, resume, run
     from gristmill.contract import Recipe, recipe
     from gristmill.engine.run import Run
-    from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Unparsed, Waiting
+    from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Refused, Unparsed, Waiting
     from gristmill.models.protocol import (
         Chat,
         Complete,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
 _HOMES = {
     "gristmill.api": ("Result", "arerun", "aresume", "arun", "rerun", "resume", "run"),
-    "gristmill.errors": ("BadInput", "CallFailed", "EndpointDown", "GristmillError", "Unparsed", "Waiting"),
+    "gristmill.errors": "BadInput CallFailed EndpointDown GristmillError Refused Unparsed Waiting".split(),
     "gristmill.models.protocol": (["Chat", "Complete", "Embed", "Image", "Message", "Reply", "Reward", "Score", "assistant", "system", "user"]),
     "gristmill.contract": ("Recipe", "recipe"),
     "gristmill.rows": ["Completion", "Conversation", "Document", "Instruction", "Labelled", "Preference", "Row", "Rows", "Turn"],

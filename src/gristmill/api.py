@@ -26,10 +26,10 @@ from gristmill.engine.schedule import Schedule, Step, Tally
 from gristmill.engine.scope import Failure, Reject
 from gristmill.errors import BadInput, GristmillError, Stopped, nearest
 from gristmill.models import prices as price_table
-from gristmill.models.protocol import Backend, Price
+from gristmill.models.protocol import Backend
 from gristmill.models.spec import DEFAULT, check_can, parse
 from gristmill.ops import prompts as prompt_texts
-from gristmill.rows import Row, Rows, content, table
+from gristmill.rows import Row, Rows, columns, required, table
 from gristmill.seeds import read
 
 Models = str | Backend | Mapping[str, "str | Backend | list[str | Backend]"] | None
@@ -191,7 +191,7 @@ async def arun(
     config.models = {role: [_spec_text(b) for b in bound] for role, bound in backends.items()}
     given = _input_sources(method, inputs)
     # All that a user can get wrong is looked at before the folder is made.
-    folder = Path(out) if out is not None else _next_folder(method.name)
+    folder = Path(out) if out is not None else next_folder(method.name)
     _check_free(folder)
     made = False
     try:
@@ -225,6 +225,7 @@ async def aresume(
     folder = Path(folder)
     config = config_of(folder)
     method = recipe or recipes.load(config.recipe)
+    config.settings = method.settings(config.settings)
     if method.version != config.version:
         raise BadInput(
             f"{folder} was made by version {config.version} of {method.name}, this is version {method.version}: "
@@ -277,7 +278,7 @@ async def arerun(
         config.max_candidates = max(config.max_candidates, 50 * config.target)
     backends = _backends(method, model or _bound(config), prices or {}, max_cost)
     config.models = {role: [_spec_text(b) for b in bound] for role, bound in backends.items()}
-    folder = Path(out) if out is not None else _next_folder(method.name)
+    folder = Path(out) if out is not None else next_folder(method.name)
     claim(folder)
     try:
         for kept in (base / "inputs").glob("*.parquet"):
@@ -359,7 +360,7 @@ async def _execute(
     journal = Journal(folder)
     try:
         if base is not None:
-            journal.over(Journal(base, read_only=True))
+            journal.over(Journal(base, read_only=True), errors=offline)
         if failed:
             journal.forget_errors()
         _rewind_to_first_open(journal, failed)
@@ -569,8 +570,6 @@ def _seed_source(method: Recipe, seeds: str | Path | Iterable[Any] | None) -> st
 
 
 def content_columns(row_type: type[Row]) -> list[str]:
-    from gristmill.rows import columns, required
-
     needed = required(row_type)
     return [name if name in needed else f"{name} (optional)" for name in columns(row_type)]
 
@@ -588,9 +587,10 @@ def _input_sources(
     return given
 
 
-def _next_folder(name: str) -> Path:
+def next_folder(name: str, parent: Path | None = None) -> Path:
+    """The first of runs/NAME-1, runs/NAME-2, ... that is free."""
     number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
+    while (folder := (parent or Path("runs")) / f"{name}-{number}").exists():
         number += 1
     return folder
 
@@ -615,5 +615,3 @@ def _positive(**values: int | None) -> None:
         if value is not None and value < 1:
             raise BadInput(f"{name}={value}: expected a number of 1 or more")
 
-
-__all__ = ["Config", "Live", "Price", "Result", "arerun", "aresume", "arun", "content", "rerun", "resume", "run"]

@@ -101,18 +101,14 @@ class Recipe:
         """Ends by itself: it works through a given set."""
         return self.shape != "draw" and not self.endless
 
-    def settings(self, given: dict[str, Any], *, text: bool = False) -> dict[str, Any]:
-        """All parameters with their values: `given` over the defaults, converted and checked.
-
-        With `text`, values come from a command line: "3" is an int where one is wanted.
-        """
-        for name in given:
-            if name not in self.parameters:
-                raise BadInput(f"{self.name} has no parameter {name!r}: {nearest(name, self.parameters)}")
+    def settings(self, given: dict[str, Any]) -> dict[str, Any]:
+        """All parameters with their values: `given` over the defaults, checked."""
         values = {}
+        for name in given:
+            self._parameter(name)
         for name, parameter in self.parameters.items():
             if name in given:
-                values[name] = _convert(self.name, name, parameter, given[name], text=text)
+                values[name] = _convert(self.name, name, parameter, given[name], strict=True)
             elif parameter.default is ...:
                 raise BadInput(
                     f"{self.name} needs the parameter {name!r} ({parameter.type_name}): {parameter.doc or 'no default'}. "
@@ -123,6 +119,19 @@ class Recipe:
         for check in self.checks:
             check(**{name: values[name] for name in inspect.signature(check).parameters})
         return values
+
+    def from_text(self, given: dict[str, str]) -> dict[str, Any]:
+        """Parameters as a command line gives them, in their types: "3" is a number where one is wanted."""
+        values = {}
+        for name, text in given.items():
+            parameter = self._parameter(name)
+            values[name] = _convert(self.name, name, parameter, _from_text(parameter.type, text), strict=False)
+        return values
+
+    def _parameter(self, name: str) -> Parameter:
+        if name not in self.parameters:
+            raise BadInput(f"{self.name} has no parameter {name!r}: {nearest(name, self.parameters)}")
+        return self.parameters[name]
 
     def describe(self) -> dict[str, Any]:
         """All that a program may want to know of a recipe, as plain values."""
@@ -275,12 +284,10 @@ def type_name(hint: Any) -> str:
     return str(hint).replace("typing.", "")
 
 
-def _convert(recipe_name: str, name: str, parameter: Parameter, value: Any, *, text: bool) -> Any:
+def _convert(recipe_name: str, name: str, parameter: Parameter, value: Any, *, strict: bool) -> Any:
     try:
-        if text and isinstance(value, str):
-            value = _from_text(parameter.type, value)
-        return msgspec.convert(value, parameter.type, strict=not text)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        return msgspec.convert(value, parameter.type, strict=strict)
+    except msgspec.ValidationError as error:
         raise BadInput(
             f"{recipe_name}: {name}={value!r} does not fit {parameter.type_name}: {error}. {parameter.doc}".strip()
         ) from None
@@ -296,7 +303,10 @@ def _from_text(hint: Any, value: str) -> Any:
     origins = {typing.get_origin(o) or o for o in options}
     if origins & {list, tuple, dict, set}:
         if value.lstrip().startswith(("[", "{")):
-            return msgspec.json.decode(value)
+            try:
+                return msgspec.json.decode(value)
+            except msgspec.DecodeError as error:
+                raise BadInput(f"{value!r} is not valid JSON: {error}") from None
         if origins & {list, tuple, set} and str not in origins:
             return [part.strip() for part in value.split(",") if part.strip()]
     return value

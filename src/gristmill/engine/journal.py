@@ -93,6 +93,7 @@ class Journal:
         self._trouble: DiskTrouble | None = None
         self._thread: threading.Thread | None = None
         self._base: Journal | None = None
+        self._base_errors = False
         path = folder / "run.db"
         if read_only:
             if not path.exists():
@@ -206,9 +207,13 @@ class Journal:
 
     # -- reading
 
-    def over(self, base: Journal) -> None:
-        """Look answers up in `base` too, for `rerun`; what is found there is copied here."""
+    def over(self, base: Journal, *, errors: bool) -> None:
+        """Look answers up in `base` too, for `rerun`; what is found there is copied here.
+
+        With `errors` its failures hold as well; without, they are worth a new try.
+        """
         self._base = base
+        self._base_errors = errors
         self._may_hit = True
 
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
@@ -223,7 +228,7 @@ class Journal:
     def _take_from_base(self, key: str) -> tuple[bytes | None, str | None] | None:
         assert self._base
         entry = self._base._reader.execute("SELECT * FROM calls WHERE key=?", (key,)).fetchone()
-        if entry is None or entry[7] is not None:  # a failure is worth a new try in a new run
+        if entry is None or (entry[7] is not None and not self._base_errors):
             return None
         body = self._base._reader.execute("SELECT * FROM questions WHERE digest=?", (entry[1],)).fetchone()
         self.put_later([(QUESTION, body), (CALL, (*entry[:12], 1))])

@@ -309,7 +309,7 @@ class Schedule:
         return Made(row, table(type(row)), data)
 
     def _release(self) -> None:
-        while (outcome := self._pending.pop(self.released, None)) is not None:
+        while not self._enough() and (outcome := self._pending.pop(self.released, None)) is not None:
             self._leave(self.released, outcome)
             self.released += 1
         if self._enough() and self.recipe.shape != "set":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.api import Result, arerun, arun
+from gristmill.api import Result, arerun, arun, config_of
 from gristmill.contract import Recipe
 from gristmill.errors import BadInput
 from gristmill.models.protocol import CAPABILITIES, Answer, Message, Price, Question, Reply, Text, Usage
@@ -114,22 +114,17 @@ async def run(
     return done
 
 
-async def replay(done: Result, **options: Any) -> Result:
-    """Make the rows of a run anew from its journal alone, asking nothing."""
-    models: Any = {
-        name: [Scripted(model=spec.removeprefix("scripted:")) for spec in specs]
-        if done.recipe.roles[name].many
-        else Scripted(model=specs[0].removeprefix("scripted:"))
-        for name, specs in _models(done).items()
-    }
-    options.setdefault("offline", True)
-    return await arerun(done.folder, out=folder(), recipe=done.recipe, model=models, **options)
-
-
-def _models(done: Result) -> dict[str, list[str]]:
-    from gristmill.api import config_of
-
-    return config_of(done.folder).models
+async def replay(done: Result, *, offline: bool = True, **options: Any) -> Result:
+    """Make the rows of a run anew from its journal, asking nothing. Options as `gristmill.rerun`: with `offline=False`
+    and other settings or models, only what changed is asked."""
+    if "model" not in options:
+        options["model"] = {
+            name: [Scripted(model=spec.removeprefix("scripted:")) for spec in specs]
+            if done.recipe.roles[name].many
+            else Scripted(model=specs[0].removeprefix("scripted:"))
+            for name, specs in config_of(done.folder).models.items()
+        }
+    return await arerun(done.folder, out=folder(), recipe=done.recipe, offline=offline, **options)
 
 
 def folder() -> Path:
