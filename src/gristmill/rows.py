@@ -18,6 +18,8 @@ import msgspec
 
 T = TypeVar("T", bound="Row")
 
+_sorted = msgspec.json.Encoder(order="sorted")
+
 
 class Lineage(msgspec.Struct, omit_defaults=True):
     """Where a row came from. What holds for a whole run (recipe, version, models, licence) stands in the run."""
@@ -121,14 +123,13 @@ class Rows(Sequence[T], Generic[T]):
         return f"<Rows: {len(self._rows)}>"
 
 
-def digest(*parts: bytes | str | int) -> str:
-    """A 128-bit name for the parts, in hex. Stable across processes, machines and versions."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(8, "little"))  # else ("ab", "c") and ("a", "bc") would share a name
-        hasher.update(data)
-    return hasher.hexdigest()
+def digest(*parts: str | int) -> str:
+    """A 128-bit name for the parts, in hex. Stable across processes, machines and versions.
+
+    All parts but one must be free of line breaks, else ("a", "b\nc") and ("a\nb", "c") would share a name.
+    """
+    text = "\n".join(map(str, parts))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @cache
@@ -164,8 +165,8 @@ def seed_ids(rows: Iterable[T]) -> Iterator[T]:
     """
     seen: dict[str, int] = {}
     for row in rows:
-        name = digest(msgspec.json.encode(content(row), order="sorted"))
+        row.id = row.lineage = None  # type: ignore[assignment]  # not what makes a seed the seed that it is
+        name = hashlib.blake2b(_sorted.encode(row), digest_size=16).hexdigest()
         occurrence = seen[name] = seen.get(name, -1) + 1
-        row.id = digest(name, occurrence)
-        row.lineage = None
+        row.id = digest(name, occurrence) if occurrence else name
         yield row

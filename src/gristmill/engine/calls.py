@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
@@ -121,7 +122,7 @@ class Handle:
             raise ValueError(f"n={n}: ask for at least one sample")
         scope = current()
         body = _sorted.encode(question)
-        name = digest(self._identity, body)
+        name = blake2b(self._identity + body, digest_size=16).hexdigest()
         first = scope.occurrence(name, n)
         keys = [digest(name, scope.place, first + index) for index in range(n)]
         journal = self._ledger.journal

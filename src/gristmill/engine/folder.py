@@ -62,8 +62,7 @@ def kept_input(folder: Path, name: str, row_type: type[Row]) -> Iterator[Row]:
     decode = msgspec.json.Decoder(row_type).decode
     with pq.ParquetFile(folder / "inputs" / f"{name}.parquet") as file:
         for batch in file.iter_batches(BATCH):
-            for data in batch.column(0):
-                yield decode(data.as_py())
+            yield from map(decode, batch.column(0).to_pylist())
 
 
 def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], step: int = 0) -> dict[str, Path]:

@@ -11,11 +11,13 @@ serves as many calls as arrived meanwhile, and the event loop never waits for th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -55,15 +57,23 @@ CREATE TABLE IF NOT EXISTS progress(
     step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL);
 """
 
-CALL = "INSERT OR IGNORE INTO calls VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"
-QUESTION = "INSERT OR IGNORE INTO questions VALUES(?,?)"
-ROW = "INSERT OR REPLACE INTO rows VALUES(?,?,?,?,?,?)"
-REJECT = "INSERT OR REPLACE INTO rejects VALUES(?,?,?,?,?)"
-FAILURE = "INSERT OR REPLACE INTO failures VALUES(?,?,?,?,?)"
-PROGRESS = "INSERT OR REPLACE INTO progress VALUES(?,?,?)"
-META = "INSERT OR REPLACE INTO meta VALUES(?,?)"
+# Tables and how to write them; an entry that is there already is left alone, or replaced.
+CALL = "OR IGNORE INTO calls"
+QUESTION = "OR IGNORE INTO questions"
+ROW = "OR REPLACE INTO rows"
+REJECT = "OR REPLACE INTO rejects"
+FAILURE = "OR REPLACE INTO failures"
+PROGRESS = "OR REPLACE INTO progress"
+META = "OR REPLACE INTO meta"
 
 Statement = tuple[str, tuple[Any, ...]]
+"""Which table, and the values of an entry."""
+
+LOOK_UP = "SELECT calls.*, body FROM calls JOIN questions ON digest=question WHERE key=?"
+
+AT_ONCE = (64, 8, 1)
+"""Entries that one INSERT takes. The interpreter's lock is let go once a statement, not once an entry: with a statement
+an entry, the two threads hand it to and fro so often that a run takes half as long again."""
 
 
 class Spent(NamedTuple):
@@ -94,6 +104,8 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._base: Journal | None = None
         self._base_errors = False
+        self._finder: sqlite3.Connection | None = None
+        self._looks = 0
         path = folder / "run.db"
         if read_only:
             if not path.exists():
@@ -108,7 +120,7 @@ class Journal:
                 raise DiskTrouble(f"{path}: {error}") from error
         self._check_format(read_only)
         # An empty journal needs no look-ups: no key is asked twice within one process.
-        self._may_hit = bool(self._reader.execute("SELECT 1 FROM calls LIMIT 1").fetchone())
+        self._holds_calls = self.count("(SELECT 1 FROM calls LIMIT 1)") > 0
 
     def _check_format(self, read_only: bool) -> None:
         try:
@@ -116,7 +128,7 @@ class Journal:
         except sqlite3.Error as error:
             raise BadInput(f"{self.folder}/run.db is not a run of gristmill: {error}") from None
         if found is None and not read_only:
-            self._reader.execute(META, ("format", str(FORMAT)))
+            _insert(self._reader, META, [("format", str(FORMAT))])
         elif found != FORMAT:
             raise BadInput(f"{self.folder} was written in format {found}; this version of gristmill reads {FORMAT}")
 
@@ -142,7 +154,8 @@ class Journal:
         if self._trouble:
             raise self._trouble
         self._queue.append((statements, future))
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     @property
     def backlog(self) -> int:
@@ -171,9 +184,8 @@ class Journal:
     ) -> DiskTrouble | None:
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for statements, _ in batch:
-                for sql, values in statements:
-                    connection.execute(sql, values)
+            for into, entries in _by_table(batch).items():
+                _insert(connection, into, entries)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             # From here on nothing more is written: an answer must not look kept after one that was not.
@@ -199,6 +211,8 @@ class Journal:
 
     def release(self) -> None:
         self._reader.close()
+        if self._finder:
+            self._finder.close()
         if self._base:
             self._base.release()
         if self._lock:
@@ -214,24 +228,33 @@ class Journal:
         """
         self._base = base
         self._base_errors = errors
-        self._may_hit = True
 
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
         """The answer, or the error, kept under a key."""
-        if not self._may_hit:
-            return None
-        found = self._reader.execute("SELECT answer, error FROM calls WHERE key=?", (key,)).fetchone()
-        if found is None and self._base:
-            found = self._take_from_base(key)
-        return found  # type: ignore[no-any-return]
+        if self._holds_calls and (found := self._look_up(key)):
+            return found[6], found[7]
+        return self._take_from_base(key) if self._base else None
+
+    def _look_up(self, key: str) -> tuple[Any, ...] | None:
+        """An entry of `calls`, with the question's body."""
+        # A read transaction of its own costs ten times the look-up. One open for long would keep the log from being
+        # folded into the database, so it ends with the replay, or after a while.
+        finder = self._finder = self._finder or _connect(self.folder / "run.db", read_only=True)
+        if not finder.in_transaction:
+            finder.execute("BEGIN")
+            self._looks = 0
+        found: tuple[Any, ...] | None = finder.execute(LOOK_UP, (key,)).fetchone()
+        self._looks += 1
+        if found is None or self._looks == 1000:
+            finder.execute("COMMIT")
+        return found
 
     def _take_from_base(self, key: str) -> tuple[bytes | None, str | None] | None:
         assert self._base
-        entry = self._base._reader.execute("SELECT * FROM calls WHERE key=?", (key,)).fetchone()
+        entry = self._base._look_up(key)
         if entry is None or (entry[7] is not None and not self._base_errors):
             return None
-        body = self._base._reader.execute("SELECT * FROM questions WHERE digest=?", (entry[1],)).fetchone()
-        self.put_later([(QUESTION, body), (CALL, (*entry[:12], 1))])
+        self.put_later([(QUESTION, (entry[1], entry[13])), (CALL, (*entry[:12], 1))])
         return entry[6], entry[7]
 
     def meta(self, key: str) -> Any:
@@ -264,12 +287,40 @@ class Journal:
         self._reader.execute("BEGIN IMMEDIATE")
         for table in ("rows", "rejects", "failures"):
             self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
-        self._reader.execute(PROGRESS, (step, place, 0))
+        _insert(self._reader, PROGRESS, [(step, place, 0)])
         self._reader.execute("COMMIT")
 
     def forget_errors(self) -> None:
         """Drop journaled failures, so that their calls are asked again. Before `start`."""
         self._reader.execute("DELETE FROM calls WHERE error IS NOT NULL")
+
+
+def _by_table(
+    batch: list[tuple[list[Statement], asyncio.Future[None] | None]],
+) -> dict[str, list[tuple[Any, ...]]]:
+    """The entries of many transactions by table, each in the order in which it came."""
+    entries: dict[str, list[tuple[Any, ...]]] = {}
+    for statements, _ in batch:
+        for into, values in statements:
+            entries.setdefault(into, []).append(values)
+    if PROGRESS in entries:  # only the last of a step counts
+        entries[PROGRESS] = list({values[0]: values for values in entries[PROGRESS]}.values())
+    return entries
+
+
+def _insert(connection: sqlite3.Connection, into: str, entries: list[tuple[Any, ...]]) -> None:
+    done = 0
+    for size in AT_ONCE:
+        while len(entries) - done >= size:
+            some = entries[done : done + size]
+            connection.execute(_sql(into, len(some[0]), size), list(itertools.chain.from_iterable(some)))
+            done += size
+
+
+@cache
+def _sql(into: str, columns: int, entries: int) -> str:
+    marks = f"({','.join('?' * columns)})"
+    return f"INSERT {into} VALUES {','.join([marks] * entries)}"
 
 
 def _resolve(futures: list[asyncio.Future[None]], trouble: DiskTrouble | None) -> None:

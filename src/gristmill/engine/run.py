@@ -192,7 +192,7 @@ class Run:
 
         `inputs` and the result must be plain values (what JSON can hold). A plain function runs in a thread.
         """
-        key = digest("once", name, *(_encode(value) for value in inputs))
+        key = digest("once", _encode([name, *inputs]).decode())
         if (kept := self._ledger.journal.find(key)) is not None and kept[0] is not None:
             return msgspec.json.decode(kept[0])
         if self._ledger.offline:
