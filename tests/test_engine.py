@@ -81,7 +81,7 @@ async def test_a_replay_gives_the_same_rows_byte_for_byte_and_asks_nothing(metho
     target = None if method is answer else 20
     done = await run(method, given, model=Slow(numbered), target=target)
     again = await replay(done)
-    assert [row for row in again.iterate()] == done.rows
+    assert list(again.iterate()) == done.rows
     assert again.tables.keys() == done.tables.keys()
     for name, path in done.tables.items():
         assert again.tables[name].read_bytes() == path.read_bytes()

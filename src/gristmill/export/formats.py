@@ -1,0 +1,173 @@
+"""Training formats, each a function from a row's data to a record, or an error that says what would fit.
+
+A format reads the fields of a base row type (see `gristmill.rows`), so every recipe that subclasses one is covered.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gristmill.engine.folder import Replacing, lines
+from gristmill.engine.journal import Journal
+from gristmill.errors import BadInput, nearest
+
+Record = dict[str, Any]
+
+
+def _prompt(row: Record) -> str:
+    """The task with its input, as one text."""
+    return "\n\n".join(filter(None, (row["instruction"], row.get("input", ""))))
+
+
+def trl_sft(row: Record) -> Record:
+    """TRL's SFTTrainer: `messages`, `prompt` and `completion`, or `text`."""
+    if "messages" in row:
+        return {"messages": row["messages"]}
+    if "instruction" in row and "output" in row:
+        return {"messages": [_turn("user", _prompt(row)), _turn("assistant", row["output"])]}
+    if "prompt" in row and "completion" in row:
+        return {"prompt": row["prompt"], "completion": row["completion"]}
+    if "text" in row:
+        return {"text": row["text"]}
+    raise _unfit("trl-sft", row, "messages, or instruction and output, or prompt and completion, or text")
+
+
+def trl_dpo(row: Record) -> Record:
+    """TRL's DPOTrainer: `prompt`, `chosen` and `rejected`."""
+    if {"prompt", "chosen", "rejected"} <= row.keys():
+        return {
+            "prompt": [_turn("user", row["prompt"])],
+            "chosen": [_turn("assistant", row["chosen"])],
+            "rejected": [_turn("assistant", row["rejected"])],
+        }
+    raise _unfit("trl-dpo", row, "prompt, chosen and rejected")
+
+
+def alpaca(row: Record) -> Record:
+    """Stanford Alpaca: `instruction`, `input`, `output`."""
+    if "instruction" in row and "output" in row:
+        return {"instruction": row["instruction"], "input": row.get("input", ""), "output": row["output"]}
+    if "prompt" in row and "completion" in row:
+        return {"instruction": row["prompt"], "input": "", "output": row["completion"]}
+    raise _unfit("alpaca", row, "instruction and output, or prompt and completion")
+
+
+def openai(row: Record) -> Record:
+    """OpenAI's fine-tuning files: `messages`."""
+    record = trl_sft(row)
+    if "prompt" in record:
+        return {"messages": [_turn("user", record["prompt"]), _turn("assistant", record["completion"])]}
+    if "messages" in record:
+        return record
+    raise _unfit("openai", row, "messages, or instruction and output, or prompt and completion")
+
+
+def sharegpt(row: Record) -> Record:
+    """ShareGPT: `conversations` of `from` (human, gpt, system) and `value`."""
+    names = {"user": "human", "assistant": "gpt"}
+    turns = openai(row)["messages"]
+    return {"conversations": [{"from": names.get(t["role"], t["role"]), "value": t["content"]} for t in turns]}
+
+
+def jsonl(row: Record) -> Record:
+    """Every field of the row, and its id."""
+    return row
+
+
+RECORDS: dict[str, Callable[[Record], Record]] = {
+    "jsonl": jsonl,
+    "trl-sft": trl_sft,
+    "trl-dpo": trl_dpo,
+    "alpaca": alpaca,
+    "sharegpt": sharegpt,
+    "openai": openai,
+}
+FORMATS = (*RECORDS, "csv", "parquet")
+
+
+def export(folder: Path, format: str, to: Path, *, table: str | None = None) -> int:
+    """Write a table of a run to a file; returns how many rows.
+
+    Args:
+        format: one of FORMATS.
+        table: the run's only table unless named.
+
+    Raises:
+        BadInput: no such format or table, rows that the format cannot hold, or a file that cannot be written.
+    """
+    if format not in FORMATS:
+        raise BadInput(f"there is no format {format!r}: {nearest(format, FORMATS)}")
+    journal = Journal(Path(folder), read_only=True)
+    try:
+        name = _table(journal, folder, table)
+        try:
+            with Replacing(to) as unfinished:
+                return _write(journal, name, format, unfinished)
+        except OSError as error:
+            raise BadInput(f"cannot write {to}: {error.strerror or error}") from None
+    finally:
+        journal.release()
+
+
+def _write(journal: Journal, name: str, format: str, path: Path) -> int:
+    rows = _rows(journal, name)
+    if format == "csv":
+        return _write_csv(rows, path)
+    if format == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        records = [{key: _cell(value) for key, value in row.items()} for row in rows]
+        pq.write_table(pa.Table.from_pylist(records), path)
+        return len(records)
+    return lines(path, map(RECORDS[format], rows))
+
+
+def _write_csv(rows: Iterator[Record], path: Path) -> int:
+    count = 0
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, row.keys(), extrasaction="ignore")
+                writer.writeheader()
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+            count += 1
+    return count
+
+
+def _rows(journal: Journal, name: str) -> Iterator[Record]:
+    for (data,) in journal.select("SELECT data FROM rows WHERE name=? ORDER BY step, place, seq", (name,)):
+        row = msgspec.json.decode(data)
+        row.pop("lineage", None)
+        yield {"id": row.pop("id"), **row}
+
+
+def _table(journal: Journal, folder: Path, wanted: str | None) -> str:
+    names = [name for (name,) in journal.select("SELECT DISTINCT name FROM rows ORDER BY name")]
+    if wanted is not None and wanted not in names:
+        raise BadInput(f"{folder} has no table {wanted!r}: {nearest(wanted, names)}")
+    if not names:
+        raise BadInput(f"{folder} has no rows yet")
+    if wanted is None and len(names) > 1:
+        raise BadInput(f"{folder} has several tables: choose with --table one of {', '.join(names)}")
+    return wanted or names[0]
+
+
+def _turn(role: str, content: str) -> Record:
+    return {"role": role, "content": content}
+
+
+def _cell(value: Any) -> Any:
+    """A value in a table: lists and tables as JSON."""
+    return msgspec.json.encode(value).decode() if isinstance(value, (list, dict)) else value
+
+
+def _unfit(format: str, row: Record, wanted: str) -> BadInput:
+    have = ", ".join(key for key in row if key != "id")
+    return BadInput(f"{format} needs {wanted}; these rows have {have}. jsonl, csv and parquet take any row")
