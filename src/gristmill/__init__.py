@@ -28,14 +28,60 @@ if TYPE_CHECKING:
 
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
 _HOMES = {
-    "gristmill.api": ("Result", "arerun", "aresume", "arun", "rerun", "resume", "run"),
-    "gristmill.errors": "BadInput CallFailed EndpointDown GristmillError Refused Unparsed Waiting".split(),
-    "gristmill.models.protocol": (["Chat", "Complete", "Embed", "Image", "Message", "Reply", "Reward", "Score", "assistant", "system", "user"]),
-    "gristmill.contract": ("Recipe", "recipe"),
-    "gristmill.rows": ["Completion", "Conversation", "Document", "Instruction", "Labelled", "Preference", "Row", "Rows", "Turn"],
-    "gristmill.engine.run": ("Run",),
+    "gristmill.api": ["Result", "arerun", "aresume", "arun", "rerun", "resume", "run"],
+    "gristmill.contract": ["Recipe", "recipe"],
+    "gristmill.engine.run": ["Run"],
+    "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],
+    "gristmill.models.protocol": [
+        *["Chat", "Complete", "Embed", "Reward", "Score"],
+        *["Image", "Message", "Reply", "assistant", "system", "user"],
+    ],
+    "gristmill.rows": [
+        *["Completion", "Conversation", "Document", "Instruction", "Labelled", "Preference"],
+        *["Row", "Rows", "Turn"],
+    ],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BadInput",
+    "CallFailed",
+    "Chat",
+    "Complete",
+    "Completion",
+    "Conversation",
+    "Document",
+    "Embed",
+    "EndpointDown",
+    "GristmillError",
+    "Image",
+    "Instruction",
+    "Labelled",
+    "Message",
+    "Preference",
+    "Recipe",
+    "Refused",
+    "Reply",
+    "Result",
+    "Reward",
+    "Row",
+    "Rows",
+    "Run",
+    "Score",
+    "Turn",
+    "Unparsed",
+    "Waiting",
+    "arerun",
+    "aresume",
+    "arun",
+    "assistant",
+    "recipe",
+    "rerun",
+    "resume",
+    "run",
+    "system",
+    "user",
+]
 
 
 def __getattr__(name: str) -> Any:
