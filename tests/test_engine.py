@@ -4,11 +4,13 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 import gristmill
 from gristmill import BadInput, Chat, Completion, Refused, Row, Rows, Run, Waiting, recipe
 from gristmill.errors import EndpointDown
+from gristmill.execute import looking
 from gristmill.models.protocol import Price, Question, Reply
 from gristmill.testing import Scripted, folder, replay, run, text_of
 
@@ -451,9 +453,9 @@ async def test_a_row_names_its_seed_its_calls_and_its_draws():
     assert lineage.parents == [lineage.seed]
     assert lineage.seed != done.rows[0].lineage.seed
     assert lineage.draws.keys() == {"style"}
-    with gristmill.api.looking(done.folder) as journal:
+    with looking(done.folder) as journal:
         [(answer,)] = journal.select("SELECT answer FROM calls WHERE key=?", (lineage.calls[0],))
-    assert gristmill.models.protocol.Reply(**__import__("json").loads(answer)).text == done.rows[1].completion
+    assert msgspec.json.decode(answer, type=Reply).text == done.rows[1].completion
 
 
 async def test_a_row_of_a_whole_set_names_the_calls_of_its_branch_and_what_the_recipe_links():

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gristmill.api import Result, arerun, aresume, arun, rerun, resume, run
+    from gristmill.api import arerun, aresume, arun, rerun, resume, run
     from gristmill.contract import Recipe, recipe
     from gristmill.engine.run import Run
     from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Refused, Unparsed, Waiting
+    from gristmill.execute import Result
     from gristmill.models.protocol import (
         Chat,
         Complete,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
 _HOMES = {
-    "gristmill.api": ["Result", "arerun", "aresume", "arun", "rerun", "resume", "run"],
+    "gristmill.execute": ["Result"],
+    "gristmill.api": ["arerun", "aresume", "arun", "rerun", "resume", "run"],
     "gristmill.contract": ["Recipe", "recipe"],
     "gristmill.engine.run": ["Run"],
     "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],

@@ -16,8 +16,8 @@ import typer
 from gristmill.errors import BadInput, GristmillError, nearest
 
 if TYPE_CHECKING:
-    from gristmill.api import Result
     from gristmill.contract import Recipe
+    from gristmill.execute import Result
 
 # Heavy modules are imported inside the commands: `gristmill --help` has to be instant.
 
@@ -236,9 +236,10 @@ def rerun(
 ) -> None:
     """Make a run anew in another folder, with other settings. Only what changed is asked, and paid for."""
     from gristmill import api, config, recipes
+    from gristmill.execute import config_of
 
     defaults = config.load()
-    method = recipes.load(api.config_of(folder).recipe)
+    method = recipes.load(config_of(folder).recipe)
     given = _models(model, config.Defaults(models=defaults.models))
     result = api.rerun(
         folder,
@@ -272,10 +273,10 @@ def rows(
     """Look at the rows of a run, at what it rejected, or at what failed."""
     import msgspec
 
-    from gristmill import api
+    from gristmill.execute import looking
 
     kind = "rejects" if rejects else "failures" if failures else "rows"
-    with api.looking(folder) as journal:
+    with looking(folder) as journal:
         total = journal.count(kind)
         cut = f" LIMIT {limit}" if limit > 0 else ""
         label = {"rows": "name", "rejects": "reason", "failures": "kind"}[kind]
@@ -560,12 +561,12 @@ def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> 
 def _show_preview(result: Result) -> None:
     import msgspec
 
-    from gristmill import api
+    from gristmill.execute import looking
     from gristmill.models.protocol import Question
     from gristmill.testing import text_of
 
     console = _console()
-    with api.looking(result.folder) as journal:
+    with looking(result.folder) as journal:
         for place, role, answer, error, body in journal.select(
             "SELECT place, role, answer, error, body FROM calls JOIN questions ON question=digest ORDER BY calls.rowid"
         ):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gristmill.api import Live
+from gristmill.execute import Live
 
 if TYPE_CHECKING:
     from rich.panel import Panel

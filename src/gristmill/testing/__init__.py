@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.api import Result, arerun, arun, config_of
+from gristmill.api import arerun, arun
 from gristmill.contract import Recipe
 from gristmill.errors import BadInput
+from gristmill.execute import Result, config_of
 from gristmill.models.protocol import CAPABILITIES, Answer, Message, Price, Question, Reply, Text, Usage
 
 Said = str | Reply | float | list[float] | Exception
