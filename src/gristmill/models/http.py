@@ -32,13 +32,14 @@ class Http:
         self.url = url
         self.timeout = timeout
         """Seconds from the request to the last byte of its answer."""
-        self._key = ""
+        self.key = ""
+        """In memory only: `hide` takes it out of whatever is shown."""
         self._paths: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
 
     async def open(self, key: str = "") -> None:
-        self._key = key
+        self.key = key
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "gristmill"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -88,8 +89,8 @@ class Http:
 
     def hide(self, text: str) -> str:
         """The text without our key, or anything that looks like one."""
-        if self._key:
-            text = text.replace(self._key, "***")
+        if self.key:
+            text = text.replace(self.key, "***")
         return _KEYS.sub("***", text)
 
 

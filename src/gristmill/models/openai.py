@@ -123,7 +123,7 @@ class _Vector(msgspec.Struct):
     index: int = 0
 
 
-class _Good(msgspec.Struct):
+class Good(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[_Vector] | None = None
     usage: _Usage | None = None
@@ -131,7 +131,7 @@ class _Good(msgspec.Struct):
     timings: Any = None  # llama.cpp's mark
 
 
-class _Problem(msgspec.Struct):
+class Problem(msgspec.Struct):
     """What an endpoint said went wrong, whatever form it said it in."""
 
     message: str
@@ -141,7 +141,7 @@ class _Problem(msgspec.Struct):
     status: int = 0
 
 
-_decoder = msgspec.json.Decoder(_Good)
+_decoder = msgspec.json.Decoder(Good)
 
 
 class OpenAI:
@@ -181,6 +181,8 @@ class OpenAI:
         # OpenAI's newer models refuse `max_tokens` and all of its chat models take the other.
         self._renamed = {"max_tokens": "max_completion_tokens"} if self._official else {}
         self._dropped: set[str] = set()
+        # vLLM would close a prefill and begin a new message. llama.cpp takes both, and continues anyway.
+        self._prefill = {} if self._official else {"continue_final_message": True, "add_generation_prompt": False}
         self._in_words = False
         self._formats: dict[bytes, msgspec.Raw | None] = {}
         """How a schema is sent, by its text. None: in words."""
@@ -253,9 +255,8 @@ class OpenAI:
                     body["response_format"] = native
             plain = not words and all(type(message.content) is str for message in messages)
             body["messages"] = messages if plain else _messages(messages, words)
-            if messages and messages[-1].role == "assistant" and not self._official:
-                # vLLM would close the message and begin a new one. llama.cpp takes both too, and continues anyway.
-                body["continue_final_message"], body["add_generation_prompt"] = True, False
+            if messages and messages[-1].role == "assistant":
+                body.update(self._prefill)
             body.update(sampling)
         else:
             body["prompt"] = question.prompt
@@ -274,7 +275,7 @@ class OpenAI:
                     body[other] = body.pop(name)
         return body
 
-    async def _post(self, path: str, body: dict[str, Any]) -> _Good:
+    async def _post(self, path: str, body: dict[str, Any]) -> Good:
         try:
             data = msgspec.json.encode(body)
         except UnicodeEncodeError as broken:
@@ -313,7 +314,7 @@ class OpenAI:
             _cut(reply, [stop] if isinstance(stop, str) else stop)
         return reply
 
-    def _usage(self, good: _Good, asked: dict[str, Any], samples: list[Reply]) -> Usage:
+    def _usage(self, good: Good, asked: dict[str, Any], samples: list[Reply]) -> Usage:
         if (used := good.usage) is None or (used.prompt_tokens is None and used.total_tokens is None):
             # A budget must not stand still because an endpoint does not count: 4 characters are about a token.
             written = sum(len(sample.text) + len(sample.thinking) for sample in samples)
@@ -372,7 +373,7 @@ class OpenAI:
         text = self._http.hide(data[:2000].decode("utf-8", "replace"))
         return repr(text if len(text) <= 300 else text[:300] + "...")
 
-    def _problem(self, status: int, headers: Mapping[str, str], problem: _Problem) -> Exception:
+    def _problem(self, status: int, headers: Mapping[str, str], problem: Problem) -> Exception:
         """The error that a status and a message mean."""
         said = self._http.hide(problem.message)
         said = (said if len(said) <= 600 else said[:600] + "...") or "no message"
@@ -407,7 +408,7 @@ class OpenAI:
         refused = Refused(text, status=status, code=problem.code)
         return _Peculiar(problem, refused) if status in (400, 422) else refused
 
-    def _learn(self, problem: _Problem, asked: dict[str, Any], question: Question) -> bool:
+    def _learn(self, problem: Problem, asked: dict[str, Any], question: Question) -> bool:
         """Remember what this endpoint does not take. True: the same question, asked anew, now looks different."""
         said, param = problem.message, problem.param
         if "response_format" in asked and (
@@ -446,7 +447,7 @@ class OpenAI:
 class _Peculiar(Exception):
     """A refusal that may be of a parameter and not of the question. It never leaves this module."""
 
-    def __init__(self, problem: _Problem, meaning: GristmillError) -> None:
+    def __init__(self, problem: Problem, meaning: GristmillError) -> None:
         self.problem, self.meaning = problem, meaning
 
 
@@ -458,7 +459,7 @@ def _worst_last(rival: tuple[str, float]) -> float:
     return -rival[1]
 
 
-def _decode(data: bytes) -> _Good | None:
+def _decode(data: bytes) -> Good | None:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -471,20 +472,20 @@ def _decode(data: bytes) -> _Good | None:
         return None
 
 
-def _problem(data: bytes) -> _Problem:
+def _problem(data: bytes) -> Problem:
     """The forms met: {"error": {...}} (OpenAI, llama.cpp), {"message": ...} (vLLM), {"error": "..."} (Ollama),
     {"detail": [{"loc": ..., "msg": ...}]} (FastAPI), [{"error": {...}}] (Google), plain text (proxies)."""
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Problem(re.sub(r"<[^>]*>|\s+", " ", data[:4000].decode("utf-8", "replace")).strip())
+        return Problem(re.sub(r"<[^>]*>|\s+", " ", data[:4000].decode("utf-8", "replace")).strip())
     if isinstance(found, list) and found:
         found = found[0]
     if not isinstance(found, dict):
-        return _Problem(str(found))
+        return Problem(str(found))
     error = found.get("error") or found
     if not isinstance(error, dict):
-        return _Problem(str(error))
+        return Problem(str(error))
     detail = error.get("detail")
     param = error.get("param")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
@@ -495,9 +496,9 @@ def _problem(data: bytes) -> _Problem:
         message = f"{message}: {metadata['raw']}"  # OpenRouter: what the provider behind it said
     code, kind = error.get("code"), error.get("type")
     sizes = ""
-    if "n_prompt_tokens" in error and "n_ctx" in error:
-        sizes = f" ({error['n_prompt_tokens']} tokens of prompt, {error['n_ctx']} of context)"
-    return _Problem(
+    if (asked := error.get("n_prompt_tokens")) and str(asked) not in str(message):  # older llama.cpp
+        sizes = f" ({asked} tokens of prompt, {error.get('n_ctx')} of context)"
+    return Problem(
         str(message),
         code=code if isinstance(code, str) and not code.isdigit() else kind if isinstance(kind, str) else "",
         param=param if isinstance(param, str) else "",
