@@ -282,6 +282,8 @@ def _unmake(folder: Path) -> None:
         (folder / "inputs").rmdir()
     with contextlib.suppress(OSError):
         folder.rmdir()
+        if folder.parent == Path("runs"):
+            folder.parent.rmdir()  # only if that was empty too
 
 
 def _positive(**values: int | None) -> None:

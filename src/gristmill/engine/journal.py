@@ -280,7 +280,8 @@ class Journal:
 
     def select(self, sql: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Read with a cursor of its own; for looking, in any order, at any size."""
-        yield from self._reader.execute(sql, tuple(values))
+        for row in self._reader.execute(sql, tuple(values)):  # noqa: UP028 - `yield from` would touch a closed database
+            yield row
 
     def rewind(self, step: int, place: int) -> None:
         """Forget the outcomes of a step from a place on. Calls stay: they are never asked again. Before `start`."""
@@ -334,15 +335,19 @@ def _resolve(futures: list[asyncio.Future[None]], trouble: DiskTrouble | None) -
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    # Who only looks opens the file for writing too where it may: the last to leave then folds the log into the database.
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    mode = ("rw" if writable else "ro") if read_only else "rwc"
     try:
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+            f"{path.resolve().as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
             timeout=30,
             cached_statements=64,
         )
+        connection.execute(f"PRAGMA query_only={int(read_only)}")
         connection.execute("PRAGMA synchronous=FULL")
     except sqlite3.Error as error:
         raise BadInput(f"cannot open {path}: {error}") from None
