@@ -330,17 +330,17 @@ def _show_models(found: list[dict[str, Any]], json: bool) -> None:
     if json:
         _print_json(found)
     else:
-        from rich.table import Table
-
-        grid = Table(box=None, padding=(0, 2, 0, 0))
-        for title in ("model", "can", "context", "price in/out", "calls at once", "live check"):
-            grid.add_column(title)
+        console = _console()
         for entry in found:
-            price = f"${entry['price'][0]:g}/${entry['price'][1]:g}" if entry["price"] else "not known"
+            price = "${:g}/${:g} for a million tokens".format(*entry["price"]) if entry["price"] else "price not known"
+            context = f"{entry['context']:,} tokens of context" if entry["context"] else "context not known"
+            console.print(_plain(entry["model"]), style="bold", soft_wrap=True)
+            console.print(
+                _plain(f"  can {', '.join(entry['can'])}; {context}; {price}; {entry['concurrency']} calls at once"),
+                soft_wrap=True,
+            )
             live = f"answers, {entry['seconds']:.2f} s" if entry["error"] is None else entry["error"]
-            can, context, calls = " ".join(entry["can"]), str(entry["context"] or "?"), str(entry["concurrency"])
-            grid.add_row(*(_plain(cell) for cell in (entry["model"], can, context, price, calls, live)))
-        _console().print(grid)
+            console.print(_plain(f"  {live}"), style="red" if entry["error"] else "green", soft_wrap=True)
     if any(entry["error"] for entry in found):
         raise typer.Exit(1)
 
