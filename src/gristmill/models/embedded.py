@@ -71,6 +71,8 @@ class Embedded(OpenAI):
         return self.endpoint  # the port differs from run to run, and errors are journaled
 
     async def start(self) -> None:
+        if self._server is not None:
+            return
         self._server = await asyncio.to_thread(self._load)
         self.url = f"{self._server.url}/v1"
         self._http = Http(self.url, timeout=self._timeout)

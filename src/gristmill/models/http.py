@@ -39,6 +39,8 @@ class Http:
         self._proxy: str | None = None
 
     async def open(self, key: str = "") -> None:
+        if self._session is not None:
+            return
         self.key = key
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "gristmill"}
         if key:
