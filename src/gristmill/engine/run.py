@@ -180,10 +180,10 @@ class Run:
         known = row.lineage or Lineage("", [], [], {})
         row.lineage = lineage = Lineage(known.seed, list(known.parents), list(known.calls), dict(known.draws))
         for source in sources:
-            if isinstance(source, Reply):
-                lineage.calls.append(source.call)
-            else:
-                lineage.parents.append(source.id)
+            names = lineage.calls if isinstance(source, Reply) else lineage.parents
+            name = source.call if isinstance(source, Reply) else source.id
+            if name not in names:
+                names.append(name)
 
     # -- durable steps
 
