@@ -163,7 +163,10 @@ class Handle:
                 error = failed
             ledger.asked += 1
             seconds = (time.monotonic() - started) / len(batch)
-            samples = [_encode(sample) for sample in answer.samples[: len(batch)]]
+            # Vectors, one a text, are together a single answer.
+            samples = [
+                _encode(s) for s in ([answer.samples] if question.kind == "embed" else answer.samples)[: len(batch)]
+            ]
             statements: list[Statement] = [(QUESTION, (name, body))]
             kept: list[bytes | None] = [*samples] or [None]
             for (number, key), sample, used in zip(

@@ -65,7 +65,10 @@ class Scripted:
 
     async def answer(self, question: Question, n: int) -> Answer:
         self.questions.append(question)
-        samples = [self._say(question) for _ in range(n)]
+        if question.kind == "embed":  # a vector a text, each said for itself
+            samples = [self._say(Question("embed", texts=[text])) for text in question.texts]
+        else:
+            samples = [self._say(question) for _ in range(n)]
         text = "".join(s.text for s in samples if isinstance(s, Reply))
         return Answer(samples, Usage(len(text_of(question).split()), len(text.split())))
 
