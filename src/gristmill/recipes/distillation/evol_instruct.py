@@ -1,0 +1,193 @@
+"""Evol-Instruct (Xu et al. 2023, WizardLM, section 3): a model rewrites instructions into harder and rarer ones."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from gristmill import Chat, Instruction, Run, recipe
+from gristmill.ops.ask import Bad, complete_reply
+from gristmill.ops.prompts import Prompt
+
+IN_DEPTH = Prompt(
+    """You are a prompt rewriter. Turn the given prompt into a more complex version that well-known AI systems, such as the strongest chat assistants, find slightly harder. It must stay reasonable: people must still understand it and be able to answer it.
+Whatever is not plain text in #The Given Prompt#, such as tables and code, must survive in #Rewritten Prompt#. So must its input.
+Complicate it by this method: {method}
+Do not let #Rewritten Prompt# become verbose: it may add only {added_words} words to #The Given Prompt#.
+'#The Given Prompt#', '#Rewritten Prompt#', 'given prompt' and 'rewritten prompt' must not appear in #Rewritten Prompt#.
+
+#The Given Prompt#:
+{prompt}
+
+#Rewritten Prompt#:
+"""
+)
+
+METHODS = {
+    "add_constraints": Prompt("add one more constraint or requirement to #The Given Prompt#."),
+    "deepening": Prompt("if #The Given Prompt# inquires about something, ask about it in more depth and more breadth."),
+    "concretizing": Prompt("replace general concepts in #The Given Prompt# with more specific ones."),
+    "increase_reasoning": Prompt(
+        "if a few simple thoughts solve #The Given Prompt#, rewrite it so that it explicitly demands several steps of "
+        "reasoning."
+    ),
+    "complicate_input": Prompt(
+        """give it data to work on: #Rewritten Prompt# must contain {data_format} as its input. The data does not count as added words. Two demonstrations:
+
+#The Given Prompt#:
+Which product sold best?
+
+#Rewritten Prompt#:
+Which product earned the most in these orders, and which sold in the most cities?
+[{"product": "lamp", "price": 30, "city": "Oslo"}, {"product": "rug", "price": 80, "city": "Rome"}, {"product": "lamp", "price": 30, "city": "Bern"}]
+
+#The Given Prompt#:
+Explain why my program stops.
+
+#Rewritten Prompt#:
+Explain why this program stops before it prints the last name, and correct it:
+for i in range(len(names) - 1): print(names[i])
+
+Now the prompt to rewrite."""
+    ),
+}
+"""The five in-depth operations."""
+
+IN_BREADTH = Prompt(
+    """You are a prompt creator. Let #The Given Prompt# inspire you to a wholly new prompt. It belongs to the same domain, but is rarer: further out in the long tail. Its length and its difficulty are about those of #The Given Prompt#. It must be reasonable: people must understand it and be able to answer it.
+'#The Given Prompt#', '#Created Prompt#', 'given prompt' and 'created prompt' must not appear in #Created Prompt#.
+
+#The Given Prompt#:
+{prompt}
+
+#Created Prompt#:
+"""
+)
+
+EQUAL = Prompt(
+    """Compare two instructions to an AI assistant. They are equal if both hold:
+1. They have the same constraints and requirements.
+2. They ask with the same depth and the same breadth.
+
+The first instruction: {first}
+
+The second instruction: {second}
+
+Judge: Equal or Not Equal? Answer with that verdict alone, without a reason."""
+)
+
+OPERATIONS = (*METHODS, "in_breadth")
+DATA_FORMATS = ("XML data", "an SQL database", "Python code", "an HTML page", "a shell command", "JSON data")
+
+COPIED = re.compile(r"#?(the )?(given|rewritten|created) prompt#?", re.IGNORECASE)
+STOP_WORDS = """
+    a about above after again against all am an and any are as at be because been before being below between both
+    but by can cannot could did do does doing don't down during each few for from further had has have having he her
+    here hers herself him himself his how i if in into is it its itself just me more most my myself no nor not now of
+    off on once only or other our ours ourselves out over own same she should so some such than that the their theirs
+    them themselves then there these they this those through to too under until up very was we were what when where
+    which while who whom why will with would you your yours yourself yourselves
+"""
+
+
+class EvolvedInstruction(Instruction):
+    """A harder or rarer instruction and its answer."""
+
+    parent: str
+    """Id of what it was evolved from: the seed, or the row of an earlier round."""
+    operation: str
+    round: int
+
+
+@recipe("evol-instruct", seeds="instructions.jsonl")
+async def evol_instruct(
+    seed: Instruction,
+    generator: Chat,
+    run: Run,
+    judge: Chat | None = None,
+    *,
+    rounds: Annotated[int, Meta(ge=1)] = 4,
+    added_words: str = "10 to 20",
+    temperature: float = 1.0,
+    top_p: float = 0.9,
+    max_tokens: Annotated[int, Meta(ge=1)] = 2048,
+    frequency_penalty: float = 0.0,
+    sorry_max_words: Annotated[int, Meta(ge=0)] = 80,
+) -> AsyncIterator[EvolvedInstruction]:
+    """Evolve an instruction into harder and rarer ones, round by round, and answer each.
+
+    A round draws one of six operations with equal odds: five that deepen the instruction and one that makes a new,
+    rarer one of its kind. An evolution that fails is put aside and its parent evolves again in the next round; one
+    that succeeds takes its parent's place. (Xu et al. 2023, "WizardLM", arXiv:2304.12244, section 3. The public code
+    has neither `complicate_input` nor the elimination step; both are the paper's.)
+
+    What an evolution fails by before it is answered is looked at before: a failed one costs no answer. The rows leave
+    in the order of their seeds; merging them with the seeds and shuffling belongs to the export.
+
+    Args:
+        judge: tells whether child and parent are equal. The generator itself, as in the paper, unless bound.
+        added_words: how much longer a rewriting may get, as the prompt says it.
+        temperature: of the answers. Not confirmed for the evolutions, which take the same; likewise the three below.
+            The judge is asked at 0.
+        top_p: probability mass that is sampled from.
+        max_tokens: of an evolution, and of an answer.
+        frequency_penalty: 0 is none.
+        sorry_max_words: an answer with "sorry" in it and fewer words than this is taken for a refusal.
+
+    Rejects: `equal` (the judge found no information gained), `unread_verdict` (it said neither), `sorry` (details:
+        words), `no_content` (an answer of punctuation and stop words only), `copies_prompt` (details: words),
+        `empty` and `truncated` evolutions. All with operation and round.
+    """
+    sampling: dict[str, Any] = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "frequency_penalty": frequency_penalty,
+    }
+    judge = judge or generator
+    parent: Instruction = seed
+    given = f"{seed.instruction}\n{seed.input}".strip()
+    for number in range(1, rounds + 1):
+        operation = run.draw("operation", OPERATIONS)
+        if operation == "in_breadth":
+            question = IN_BREADTH(prompt=given)
+        else:
+            data_format = run.draw("data_format", DATA_FORMATS) if operation == "complicate_input" else ""
+            method = METHODS[operation](data_format=data_format)
+            question = IN_DEPTH(method=method, added_words=added_words, prompt=given)
+        evolved = await generator.chat(question, **sampling)
+        try:
+            task = complete_reply(evolved)
+            if copied := COPIED.search(task):
+                raise Bad("copies_prompt", words=copied[0])
+            verdict = await judge.chat(EQUAL(first=given, second=task), temperature=0.0)
+            if says_equal(verdict.text):
+                raise Bad("equal")
+            answer = await generator.chat(task, **sampling)
+            check_answer(answer.text, sorry_max_words)
+        except Bad as bad:
+            run.reject(evolved, bad.reason, operation=operation, round=number, **bad.details)
+            continue
+        child = EvolvedInstruction(
+            instruction=task, output=answer.text.strip(), parent=parent.id, operation=operation, round=number
+        )
+        run.link(child, parent)
+        yield child
+        parent, given = child, task
+
+
+def says_equal(verdict: str) -> bool:
+    if not re.search(r"equal\b", verdict, re.IGNORECASE):
+        raise Bad("unread_verdict", verdict=verdict[-300:])
+    return not re.search(r"(\bnot\b|n't)[^.\n]{0,20}\bequal\b|\bunequal\b", verdict, re.IGNORECASE)
+
+
+def check_answer(answer: str, sorry_max_words: int) -> None:
+    """Raise Bad for an answer that shows that the evolved instruction cannot be answered."""
+    words = len(answer.split())
+    if "sorry" in answer.lower() and words < sorry_max_words:
+        raise Bad("sorry", words=words, answer=answer)
+    stop_words = STOP_WORDS.split()
+    if all(word in stop_words for word in re.findall(r"[^\W_]+(?:'[^\W_]+)?", answer.lower())):
+        raise Bad("no_content", answer=answer)
