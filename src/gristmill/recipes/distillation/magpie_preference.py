@@ -1,0 +1,57 @@
+"""Magpie's preference data (Xu et al. 2024, section 2): the best and the worst of a model's own answers."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from msgspec import Meta
+
+from gristmill import Chat, Instruction, Preference, Reply, Reward, Run, assistant, recipe, user
+
+
+class MagpiePreference(Preference):
+    chosen_reward: float
+    rejected_reward: float
+
+
+@recipe("magpie-preference")
+async def magpie_preference(
+    row: Instruction,
+    generator: Chat,
+    reward: Reward,
+    run: Run,
+    *,
+    preference_samples: Annotated[int, Meta(ge=2)] = 5,
+    preference_temperature: float = 0.8,
+    max_tokens_response: Annotated[int, Meta(ge=1)] = 4096,
+) -> AsyncIterator[MagpiePreference]:
+    """Answer an instruction several times and keep the best and the worst by a reward model, as chosen and rejected.
+
+    The last step of Magpie, over the rows of `magpie-select`; any instructions will do. (arXiv:2406.08464)
+
+    Args:
+        preference_samples: answers to an instruction.
+        preference_temperature: of these answers.
+        max_tokens_response: tokens an answer.
+
+    Rejects: `no_contrast` where all answers got the same reward (details: reward).
+    """
+    prompt = f"{row.instruction}\n{row.input}".strip()
+    answers = await generator.chat(
+        prompt, n=preference_samples, temperature=preference_temperature, max_tokens=max_tokens_response
+    )
+
+    async def scored(answer: Reply) -> float:
+        return await reward.reward([user(prompt), assistant(answer.text)])
+
+    rewards = await run.map(scored, answers)
+    best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
+    if rewards[best] == rewards[worst]:
+        run.reject(row, "no_contrast", reward=rewards[best])
+        return
+    yield MagpiePreference(
+        prompt=prompt,
+        chosen=answers[best].text.strip(),
+        rejected=answers[worst].text.strip(),
+        chosen_reward=rewards[best],
+        rejected_reward=rewards[worst],
+    )
