@@ -449,14 +449,14 @@ async def test_what_may_pass_is_transient_and_carries_the_wait_that_was_asked_fo
 
 
 def test_the_wait_is_read_in_milliseconds_seconds_and_as_a_date():
-    assert retry_after({"retry-after-ms": "250", "Retry-After": "9"}) == 0.25
-    assert retry_after({"Retry-After": "9"}) == 9
-    assert retry_after({"Retry-After": email.utils.formatdate(time.time() + 60, usegmt=True)}) == pytest.approx(
+    assert retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
+    assert retry_after({"retry-after": "9"}) == 9
+    assert retry_after({"retry-after": email.utils.formatdate(time.time() + 60, usegmt=True)}) == pytest.approx(
         60, abs=2
     )
-    assert retry_after({"Retry-After": email.utils.formatdate(time.time() - 60, usegmt=True)}) == 0
-    assert retry_after({"Retry-After": "soon"}) is None
-    assert retry_after({"Retry-After": "-5"}) is None
+    assert retry_after({"retry-after": email.utils.formatdate(time.time() - 60, usegmt=True)}) == 0
+    assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "-5"}) is None
     assert retry_after({}) is None
 
 

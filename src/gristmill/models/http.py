@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import errno
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-from yarl import URL
-
 from gristmill.errors import BadInput, EndpointDown, Transient
+from gristmill.models.connection import Broken, Client, Unreachable
 
 # Keys as providers write them, also half hidden ("sk-abc***xyz"): for messages that repeat a key that is not ours.
 _KEYS = re.compile(
@@ -26,7 +26,7 @@ _KEYS = re.compile(
 
 
 class Http:
-    """A client of one address. `post` returns whatever came, by status, headers and bytes."""
+    """A client of one address. `post` returns whatever came, by status, headers (in lower case) and bytes."""
 
     def __init__(self, url: str, *, timeout: float) -> None:
         self.url = url
@@ -34,58 +34,43 @@ class Http:
         """Seconds from the request to the last byte of its answer."""
         self.key = ""
         """In memory only: `hide` takes it out of whatever is shown."""
-        self._paths: dict[str, URL] = {}
-        self._session: aiohttp.ClientSession | None = None
-        self._proxy: str | None = None
+        self._client: Client | None = None
 
     async def open(self, key: str = "") -> None:
-        if self._session is not None:
+        if self._client is not None:
             return
         self.key = key
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "gristmill"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        self._proxy = _proxy(URL(self.url))
-        self._session = aiohttp.ClientSession(
-            # The engine decides how much goes at once: a limit here would be a second queue that nobody sees.
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(30.0, self.timeout)),
-        )
+        self._client = Client(self.url, headers, timeout=self.timeout, proxy=_proxy(self.url))
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        if self._session is None:
+        if self._client is None:
             raise RuntimeError("start() comes before the first answer()")
-        if (url := self._paths.get(path)) is None:
-            url = self._paths[path] = URL(self.url + path)
         try:
-            async with self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy) as answer:
-                return answer.status, answer.headers, await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as broken:
-            raise self._trouble(broken) from broken
+            return await self._client.post(path, body)
+        except (Broken, Unreachable, TimeoutError, ssl.SSLError, UnicodeError) as trouble:
+            raise self._meaning(trouble) from trouble
 
-    def _trouble(self, broken: Exception) -> Transient | EndpointDown:
-        reason = str(broken)
-        if isinstance(broken, aiohttp.ClientConnectorError):
-            reason = broken.os_error.strerror or reason
-        reason = self.hide(reason or type(broken).__name__)
-        match broken:
-            case aiohttp.ClientSSLError():
+    def _meaning(self, trouble: Exception) -> Transient | EndpointDown:
+        reason = self.hide(str(trouble) or type(trouble).__name__)
+        match trouble:
+            case ssl.SSLError():
                 return EndpointDown(f"{self.url}: no secure connection: {reason}")
-            case aiohttp.ClientConnectorError() if broken.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            case UnicodeError():
+                return EndpointDown(f"{self.url}: not an address that can be asked: {reason}")
+            case Unreachable(__cause__=OSError(errno=errno.EMFILE | errno.ENFILE)):
                 return Transient(f"{self.url}: this process may open no more connections: {reason}")
-            case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
+            case Unreachable():
                 return Transient(f"{self.url}: cannot connect: {reason}", unreachable=True)
             case TimeoutError():
                 return Transient(f"{self.url}: no answer within {self.timeout:g} s (longer: ,timeout=SECONDS)")
-            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-                return EndpointDown(f"{self.url}: not an address that can be asked: {reason}")
             case _:
                 return Transient(f"{self.url}: the connection broke: {reason}")
 
@@ -107,7 +92,7 @@ def check_key(key: str, name: str) -> str:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the endpoint asks us to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
-    for name, unit in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         if (value := headers.get(name)) is None:
             continue
         if re.fullmatch(r" *\d+(\.\d+)? *", value):
@@ -119,11 +104,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _proxy(url: URL) -> str | None:
-    """The user's proxy for this address, looked up once: aiohttp's own `trust_env` reads files for every request."""
-    host = url.host or ""
+def _proxy(url: str) -> str | None:
+    """The user's proxy for this address, from the environment."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
         return None
     found = getproxies()
-    proxy = found.get(url.scheme) or found.get("all") or ""
+    proxy = found.get(parts.scheme) or found.get("all") or ""
     return proxy if proxy.startswith("http") else None

@@ -386,7 +386,7 @@ class OpenAI:
                 code=problem.code or "context_length_exceeded",
             )
         if status < 400:
-            target = self._http.hide(headers.get("Location", "nowhere").split("?")[0])
+            target = self._http.hide(headers.get("location", "nowhere").split("?")[0])
             return EndpointDown(
                 f"{self.url} redirects to {target}; that is not followed, for it would take the key along"
             )
