@@ -12,7 +12,7 @@ from typing import Any
 from gristmill import recipes
 from gristmill.bind import Models, backends_for, spec_text
 from gristmill.contract import Recipe
-from gristmill.engine.folder import claim, keep_input, kept_input
+from gristmill.engine.folder import claim, copy_input, keep_input
 from gristmill.errors import BadInput, nearest
 from gristmill.execute import Config, Result, Watcher, config_of, execute
 from gristmill.rows import Row, columns, required
@@ -162,9 +162,8 @@ async def arerun(
     claim(folder)
     try:
         for kept in (base / "inputs").glob("*.parquet"):
-            row_type = method.seed if kept.stem == "seeds" else method.inputs.get(kept.stem)
-            if row_type is not None and not (kept.stem == "seeds" and seeds is not None):
-                keep_input(folder, kept.stem, kept_input(base, kept.stem, row_type))
+            if not (kept.stem == "seeds" and seeds is not None):
+                copy_input(base, folder, kept.stem)
         if seeds is not None and method.seed:
             keep_input(folder, "seeds", read(seeds, method.seed, mapping=mapping, chunk=chunk))
             config.seeds = str(seeds) if isinstance(seeds, (str, Path)) else "given from Python"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,13 @@ def keep_input(folder: Path, name: str, rows: Iterable[Row]) -> int:
             writer.write_batch(pa.record_batch([pa.array([encode(row) for row in batch], pa.binary())], schema=schema))
             count += len(batch)
     return count
+
+
+def copy_input(base: Path, folder: Path, name: str) -> None:
+    """Take over what another run read."""
+    (folder / "inputs").mkdir(exist_ok=True)
+    with Replacing(folder / "inputs" / f"{name}.parquet") as unfinished:
+        shutil.copyfile(base / "inputs" / f"{name}.parquet", unfinished)
 
 
 def kept_input(folder: Path, name: str, row_type: type[Row]) -> Iterator[Row]:
