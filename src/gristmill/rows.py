@@ -18,7 +18,7 @@ import msgspec
 
 T = TypeVar("T", bound="Row")
 
-_sorted = msgspec.json.Encoder(order="sorted")
+_stable = msgspec.json.Encoder(order="deterministic")
 
 
 class Lineage(msgspec.Struct, omit_defaults=True):
@@ -166,7 +166,7 @@ def seed_ids(rows: Iterable[T]) -> Iterator[T]:
     seen: dict[str, int] = {}
     for row in rows:
         row.id = row.lineage = None  # type: ignore[assignment]  # not what makes a seed the seed that it is
-        name = hashlib.blake2b(_sorted.encode(row), digest_size=16).hexdigest()
+        name = hashlib.blake2b(_stable.encode(row), digest_size=16).hexdigest()
         occurrence = seen[name] = seen.get(name, -1) + 1
         row.id = digest(name, occurrence) if occurrence else name
         yield row

@@ -39,7 +39,7 @@ A = TypeVar("A")
 
 REPAIR = "That cannot be read: {error}\nReply again with nothing but the JSON, corrected so that it fits this schema:\n{schema}"
 
-_sorted = msgspec.json.Encoder(order="sorted")
+_stable = msgspec.json.Encoder(order="deterministic")
 _encode = msgspec.json.Encoder().encode
 _reply = msgspec.json.Decoder(Reply)
 _any = msgspec.json.Decoder()
@@ -68,7 +68,7 @@ class Handle:
         self._backend = backend
         self._ledger = ledger
         self._endpoint = endpoint
-        self._identity = _sorted.encode(backend.identity())
+        self._identity = _stable.encode(backend.identity())
 
     def __repr__(self) -> str:
         return f"<{self.role}: {self.model}>"
@@ -121,7 +121,7 @@ class Handle:
         if n < 1:
             raise ValueError(f"n={n}: ask for at least one sample")
         scope = current()
-        body = _sorted.encode(question)
+        body = _stable.encode(question)
         name = blake2b(self._identity + body, digest_size=16).hexdigest()
         first = scope.occurrence(name, n)
         keys = [digest(name, scope.place, first + index) for index in range(n)]

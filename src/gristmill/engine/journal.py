@@ -15,6 +15,7 @@ import itertools
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -69,6 +70,10 @@ META = "OR REPLACE INTO meta"
 Statement = tuple[str, tuple[Any, ...]]
 """Which table, and the values of an entry."""
 
+GATHER = 0.005
+"""Seconds that entries nobody waits for may gather before they are committed."""
+CHECKPOINT_PAGES = 8000
+"""Pages (of 4 KiB) of log before it is folded into the database: the pages of the indexes are rewritten every time."""
 LOOK_UP = "SELECT calls.*, body FROM calls JOIN questions ON digest=question WHERE key=?"
 
 AT_ONCE = (64, 8, 1)
@@ -99,6 +104,7 @@ class Journal:
         self._lock: IO[bytes] | None = None
         self._queue: deque[tuple[list[Statement], asyncio.Future[None] | None]] = deque()
         self._wake = threading.Event()
+        self._promised = self._kept = 0  # commits that are waited for; each counted by one thread only
         self._closing = False
         self._trouble: DiskTrouble | None = None
         self._thread: threading.Thread | None = None
@@ -154,6 +160,7 @@ class Journal:
         if self._trouble:
             raise self._trouble
         self._queue.append((statements, future))
+        self._promised += future is not None
         if not self._wake.is_set():
             self._wake.set()
 
@@ -167,13 +174,17 @@ class Journal:
 
     def _write_loop(self) -> None:
         connection = _connect(self.folder / "run.db")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         while True:
             self._wake.wait()
             self._wake.clear()
+            if self._promised == self._kept and not self._closing:
+                time.sleep(GATHER)
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), 4096))]
                 trouble = self._trouble or self._commit(connection, batch)
                 if waiting := [future for _, future in batch if future]:
+                    self._kept += len(waiting)
                     self._loop.call_soon_threadsafe(_resolve, waiting, trouble)
             if self._closing:
                 connection.close()

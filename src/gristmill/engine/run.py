@@ -21,7 +21,7 @@ from gristmill.rows import Lineage, Row, content, digest
 T = TypeVar("T")
 R = TypeVar("R")
 
-_encode = msgspec.json.Encoder(order="sorted").encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Run:
