@@ -308,6 +308,18 @@ async def test_drawing_stops_when_the_yield_is_nothing():
     assert done.calls <= 50 + 82  # the limit and what was in flight
 
 
+async def test_drawing_stops_when_every_question_is_refused():
+    @recipe("refused")
+    async def refused(model: Chat) -> AsyncIterator[Answered]:
+        """Ask."""
+        yield Answered(prompt="", completion=(await model.chat("?")).text)
+
+    model = Scripted(lambda q: Refused("no such model"))
+    done = await run(refused, model=model, target=5, max_candidates=50, allow_failures=True)
+    assert done.exit_code == 2
+    assert "failed: " in str(done.stopped)
+
+
 # -- budgets
 
 

@@ -13,7 +13,7 @@ from gristmill import recipes
 from gristmill.bind import Models, backends_for, spec_text
 from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, keep_input
-from gristmill.errors import BadInput, nearest
+from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import Config, Result, Watcher, config_of, execute
 from gristmill.rows import Row, columns, required
 from gristmill.seeds import read
@@ -81,9 +81,11 @@ async def arun(
             keep_input(folder, "seeds", read(source, method.seed, mapping=mapping, chunk=chunk))
         for name, further in given.items():
             keep_input(folder, name, read(further, method.inputs[name]))
-    except BadInput:
+    except (BadInput, OSError) as error:
         if made:
             _unmake(folder)
+        if isinstance(error, OSError):
+            raise DiskTrouble(f"cannot write {folder}: {error.strerror or error}") from error
         raise
     return await execute(method, config, folder, backends, watch=watch)
 
@@ -184,7 +186,7 @@ def run(recipe: str | Recipe, **options: Any) -> Result:
         out: the run's folder; `runs/RECIPE-N` unless given. Never one that holds anything.
         target: accepted rows to stop at.
         max_cost, max_tokens: walls, in USD and in tokens. At a wall the run stops, resumable.
-        max_candidates: rows and rejects together after which a run that makes too little stops.
+        max_candidates: rows, rejects and failures together after which a run that makes too little stops.
         concurrency: calls at once per endpoint.
         seed: of all that is left to chance.
         prompts: other texts for the recipe's prompts, by name.

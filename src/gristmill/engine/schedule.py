@@ -44,7 +44,8 @@ class Tally:
 
     @property
     def candidates(self) -> int:
-        return sum(self.rows.values()) + sum(self.rejects.values())
+        """Failures count: where every question is refused, a run that makes rows from nothing must end, too."""
+        return sum(self.rows.values()) + sum(self.rejects.values()) + self.failures
 
 
 @dataclass(slots=True)
@@ -363,7 +364,8 @@ class Schedule:
 
 def _too_many(accepted: int, tally: Tally) -> Stopped:
     reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.most_common(5)) or "none"
+    failed = f"; failed: {tally.failures}" if tally.failures else ""
     return Stopped(
         "candidates",
-        f"--max-candidates: {tally.candidates} candidates gave {accepted} accepted rows; rejected: {reasons}",
+        f"--max-candidates: {tally.candidates} candidates gave {accepted} accepted rows; rejected: {reasons}{failed}",
     )
