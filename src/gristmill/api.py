@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, keep_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import Config, Result, Watcher, config_of, execute
+from gristmill.ops import prompts as prompt_texts
 from gristmill.rows import Row, columns, required
 from gristmill.seeds import read
 
@@ -69,6 +71,7 @@ async def arun(
     )
     backends = backends_for(method, model, prices or {}, max_cost)
     config.models = {role: [spec_text(b) for b in bound] for role, bound in backends.items()}
+    prompt_texts.check(sys.modules[method.fn.__module__], config.prompts)
     given = _input_sources(method, inputs)
     # All that a user can get wrong is looked at before the folder is made.
     folder = Path(out) if out is not None else next_folder(method.name)
@@ -160,6 +163,7 @@ async def arerun(
         config.max_candidates = max(config.max_candidates, 50 * config.target)
     backends = backends_for(method, model or _bound(config), prices or {}, max_cost)
     config.models = {role: [spec_text(b) for b in bound] for role, bound in backends.items()}
+    prompt_texts.check(sys.modules[method.fn.__module__], config.prompts)
     folder = Path(out) if out is not None else next_folder(method.name)
     claim(folder)
     try:

@@ -506,6 +506,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "output_tokens": result.spent.output_tokens,
         "cost": result.spent.cost,
         "stopped": str(result.stopped) if result.stopped else None,
+        "notes": result.notes,
         "exit_code": result.exit_code,
         "files": {name: str(path) for name, path in result.tables.items()},
     }
@@ -537,6 +538,7 @@ def _report(result: Result) -> None:
         facts.append(("", f"{result.replayed:,} answers came from the journal, free of charge"))
     if result.stopped:
         facts.append(("stopped", f"{result.stopped}. Go on with: gristmill resume {folder}"))
+    facts += [("note", note) for note in result.notes]
     facts.append(("look", f"gristmill rows {folder}{' [--rejects]' if result.reject_counts else ''}"))
     for label, text in facts:
         # The terminal may wrap: a path or a command that we broke could not be copied.

@@ -22,7 +22,8 @@ from gristmill.engine.folder import kept_input, write_tables
 from gristmill.engine.journal import Journal, Spent
 from gristmill.engine.schedule import Schedule, Step, Tally
 from gristmill.engine.scope import Failure, Reject
-from gristmill.errors import BadInput, GristmillError, Stopped, nearest
+from gristmill.errors import BadInput, DiskTrouble, GristmillError, Stopped, nearest
+from gristmill.export.card import write_card
 from gristmill.models.protocol import Backend
 from gristmill.ops import prompts as prompt_texts
 from gristmill.rows import Rows, table
@@ -64,6 +65,8 @@ class Result:
     replayed: int = 0
     stopped: Stopped | None = None
     tables: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """How endpoints had to be asked, where that differs from what the recipe wanted."""
 
     @property
     def exit_code(self) -> int:
@@ -147,10 +150,9 @@ async def execute(
     failed: bool = False,
     watch: Watcher | None = None,
 ) -> Result:
-    if config.prompts:
-        prompt_texts.replace(sys.modules[method.fn.__module__], config.prompts)
     journal = Journal(folder)
     try:
+        prompts = prompt_texts.replacing(sys.modules[method.fn.__module__], config.prompts)
         if base is not None:
             journal.over(Journal(base, read_only=True), errors=offline)
         if failed:
@@ -171,15 +173,15 @@ async def execute(
         journal.set_meta(config=config, state="running")
         stopped: Stopped | None = None
         try:
-            async with _serving(backends, offline), _interrupts(halt), (watch or _unwatched)(live):
-                stopped = await _work(method, config, folder, backends, ledger, tally)
+            with prompts:
+                async with _serving(backends, offline), _interrupts(halt), (watch or _unwatched)(live):
+                    stopped = await _work(method, config, folder, backends, ledger, tally)
         except GristmillError as error:
             journal.set_meta(state=f"stopped: {error}")
             raise
         journal.set_meta(state=f"stopped: {stopped}" if stopped else "finished")
         await journal.flush()
-        tables = write_tables(folder, journal, method.tables)
-        return Result(
+        result = Result(
             folder=folder,
             recipe=method,
             counts=tally.rows,
@@ -190,8 +192,17 @@ async def execute(
             calls=ledger.asked,
             replayed=ledger.replayed,
             stopped=stopped,
-            tables=tables,
+            notes=[note for backend in _distinct(backends) for note in getattr(backend, "notes", ())],
         )
+        try:
+            result.tables = write_tables(folder, journal, method.tables)
+            _write_card(result, config)
+        except OSError as error:
+            raise DiskTrouble(
+                f"the rows are safe in {folder / 'run.db'}, but their tables could not be written: "
+                f"{error.strerror or error}. Make room, then `gristmill resume {folder}`"
+            ) from error
+        return result
     finally:
         await journal.close()
 
@@ -247,13 +258,33 @@ def _rewind_to_first_open(journal: Journal, failed: bool) -> None:
         journal.rewind(step, place)
 
 
+def _distinct(backends: dict[str, list[Backend]]) -> list[Backend]:
+    return list({id(backend): backend for bound in backends.values() for backend in bound}.values())
+
+
+def _write_card(result: Result, config: Config) -> None:
+    write_card(
+        result.folder,
+        result.recipe,
+        settings=config.settings,
+        models=config.models,
+        prompts=config.prompts,
+        seed=config.seed,
+        seeds=config.seeds,
+        rows={name: result.counts[name] for name in result.tables},
+        rejects=result.reject_counts,
+        failed=result.failed,
+        spent=result.spent,
+        stopped=str(result.stopped or ""),
+    )
+
+
 @asynccontextmanager
 async def _serving(backends: dict[str, list[Backend]], offline: bool) -> AsyncIterator[None]:
     """Backends that are ready to answer; closed when the run ends, however it ends."""
-    distinct = list({id(b): b for bound in backends.values() for b in bound}.values())
     started: list[Backend] = []
     try:
-        for backend in [] if offline else distinct:
+        for backend in [] if offline else _distinct(backends):
             started.append(backend)
             await backend.start()
         yield

@@ -6,8 +6,9 @@ inside them are never read as gaps.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import ModuleType
 
@@ -60,13 +61,13 @@ def prompts_of(module: ModuleType) -> dict[str, Prompt]:
     return found
 
 
-def replace(module: ModuleType, texts: Mapping[str, str]) -> None:
-    """From here on in this context, use other texts for prompts of a module.
+def check(module: ModuleType, texts: Mapping[str, str]) -> dict[int, Prompt]:
+    """Other texts for prompts of a module, compiled, by the prompts that they replace.
 
     Raises:
         BadInput: an unknown name, or a text with a gap that the recipe does not fill.
     """
-    known = prompts_of(module)
+    known = prompts_of(module) if texts else {}
     replaced = {}
     for name, text in texts.items():
         if name not in known:
@@ -78,4 +79,14 @@ def replace(module: ModuleType, texts: Mapping[str, str]) -> None:
                 f"the recipe fills {{{'}, {'.join(sorted(known[name].gaps))}}}"
             )
         replaced[id(known[name])] = prompt
-    _replaced.set(replaced)
+    return replaced
+
+
+@contextlib.contextmanager
+def replacing(module: ModuleType, texts: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, use other texts for prompts of a module; raises as `check`."""
+    token = _replaced.set(check(module, texts))
+    try:
+        yield
+    finally:
+        _replaced.reset(token)
