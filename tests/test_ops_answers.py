@@ -66,8 +66,8 @@ def test_a_box_may_hold_braces_and_one_that_never_closes_is_none():
 
 @pytest.mark.parametrize(
     "written",
-    ["0.75", "3/4", "\\frac{3}{4}", "\\dfrac34", "$0.75", "$\\frac{3}{4}$", ".75", "+0.750", "x = 3/4", "0.75 km", "3 / 4 cups",
-     "\\boxed{\\tfrac{3}{4}}", "\\(0.75\\)", "**0.75**", "(0.75)", "0.75\\text{ m}", "\\frac{ 3}{4 }".replace(" ", ""),
+    ["0.75", "3/4", "\\frac{3}{4}", "\\dfrac34", "$0.75", "$\\frac{3}{4}$", ".75", "+0.750", "x = 3/4", "0.75 km",
+     "3 / 4 cups", "\\boxed{\\tfrac{3}{4}}", "\\(0.75\\)", "**0.75**", "(0.75)", "0.75\\text{ m}",
      "0.75 of the cake"],
 )  # fmt: skip
 def test_a_number_keeps_its_value_whatever_it_wears(written):
@@ -112,8 +112,8 @@ def test_numbers_are_read_exactly(written, value):
 
 @pytest.mark.parametrize(
     "written",
-    ["", "x", "2x", "5m", "2ab", "3 x", "3 pi", "5 million", "5 or 6", "5 hours 30 minutes", "3:30", "1/0", "(1, 2)", "1,23", "2^3",
-     "3!", "5 = x + 1", "\\sqrt{2}", "1..2", "9" * 5000],
+    ["", "x", "2x", "5m", "2ab", "3 x", "3 pi", "5 million", "5 or 6", "5 hours 30 minutes", "3:30", "1/0", "(1, 2)", "1,23",
+     "2^3", "3!", "5 = x + 1", "\\sqrt{2}", "1..2", "9" * 5000],
 )  # fmt: skip
 def test_what_is_not_one_number_is_none(written):
     assert number(written) is None
@@ -174,10 +174,8 @@ def test_thousands_commas_and_closing_zeros_change_nothing(n, zeros):
     assert same_answer(written, str(n))
 
 
-PIECES = st.lists(
-    st.sampled_from([*"0159,. /-+=x()[]{}$%*^!\n°", "\\frac", "\\text{", "\\boxed{", "\\left", "\\,", " km", "pi", "The answer is"]),
-    max_size=25,
-).map("".join)  # fmt: skip
+SIGNS = [*"0159,. /-+=x()[]{}$%*^!\n°", "\\frac", "\\text{", "\\boxed{", "\\left", "\\,", " km", "pi", "The answer is"]
+PIECES = st.lists(st.sampled_from(SIGNS), max_size=25).map("".join)
 
 
 @given(st.one_of(st.text(max_size=60), PIECES), st.one_of(st.text(max_size=60), PIECES))

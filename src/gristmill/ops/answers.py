@@ -24,7 +24,7 @@ BRACE = re.compile(r"\\f?box(?:ed)?\s{0,9}\{|(?<!\\)[{}]")
 LONGEST = 1000  # characters of an answer; what is longer is no number, and compared as it stands
 
 LETTER_UNITS = frozenset("mgslh")
-"""Single letters that may be a unit, after a space: "5 m". Others are unknowns, as is any letter right after a digit."""
+"""Letters that may be a unit, after a space: "5 m". Others are unknowns, as is any letter right after a digit."""
 ATTACHED_UNITS = frozenset(
     {
         "km",

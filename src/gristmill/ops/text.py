@@ -21,8 +21,8 @@ SENTENCE_END = re.compile(
     re.VERBOSE,
 )
 ABBREVIATION = re.compile(
-    "mr|mrs|ms|dr|prof|st|jr|sr|vs|etc|e.g|i.e|cf|al|figs?|nos?|vol|pp?|eds?|inc|ltd|co|corp|dept|approx|est|ca|gen|col|"
-    "sgt|lt|capt|rev|hon|mt|ft|ave|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|u.s|u.k|a.m|p.m|ph.d|[a-hj-z]"
+    "mr|mrs|ms|dr|prof|st|jr|sr|vs|etc|e.g|i.e|cf|al|figs?|nos?|vol|pp?|eds?|inc|ltd|co|corp|dept|approx|est|ca|gen|"
+    "col|sgt|lt|capt|rev|hon|mt|ft|ave|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|u.s|u.k|a.m|p.m|ph.d|[a-hj-z]"
 )
 """What may stand before a full stop that ends no sentence; single letters are initials."""
 
@@ -66,7 +66,8 @@ def approx_tokens(text: str) -> int:
 
 
 TOKENISH = re.compile(
-    r"(?P<word>[A-Z]?[a-z]+)|(?P<capitals>[A-Z]+)|(?P<spaces>[ ]+)|(?P<one>[\x00-\u07ff])|(?P<two>[\u0800-\uffff])|(?P<four>.)"
+    r"(?P<word>[A-Z]?[a-z]+)|(?P<capitals>[A-Z]+)|(?P<spaces>[ ]+)|"
+    r"(?P<one>[\x00-\u07ff])|(?P<two>[\u0800-\uffff])|(?P<four>.)"
 )
 
 
@@ -141,8 +142,8 @@ def _by_characters(text: str, max_tokens: int, count: Callable[[str], int]) -> l
 # What models say around an answer
 
 ACTS = (
-    "help|assist|provide|fulfil|fulfill|comply|create|generate|answer|complete|continue|paraphrase|rephrase|rewrite|write|"
-    "process|discuss|engage|support|do that|do this|offer|give|produce|share|summarize|translate"
+    "help|assist|provide|fulfil|fulfill|comply|create|generate|answer|complete|continue|paraphrase|rephrase|rewrite|"
+    "write|process|discuss|engage|support|do that|do this|offer|give|produce|share|summarize|translate"
 )
 REFUSAL = re.compile(
     rf"""
@@ -150,7 +151,7 @@ REFUSAL = re.compile(
       | unfortunately | i\ regret )
     [^.!?\n]{{0,80}}? \b(?: can(?:no|['’])t | can\ not | unable | not\ able | won['’]t | not\ going\ to | must\ decline
       | not\ allowed | against\ my )\b
-    | i\ (?: can(?:no|['’])t | can\ not | could\ not | am\ (?:unable|not\ able)\ to | am\ not\ going\ to | will\ not | won['’]t
+    | i\ (?: can(?:no|['’])t | can\ not | could\ not | am\ (?:unable|not\ able|not\ going)\ to | will\ not | won['’]t
       | must\ decline\ to | have\ to\ decline\ to ) \ (?:\w+\ )?(?:{ACTS})\b
     | i['’]m\ (?:unable|not\ able)\ to\ (?:{ACTS})\b
     | as\ an?\ (?:ai|artificial\ intelligence|language\ model|large\ language\ model)\b [^.!?\n]{{0,120}}?
@@ -177,7 +178,8 @@ FRAME = re.compile(
     [*_\#]{{0,3}} \s* (?: {OPENERS} [!.,]* \s* )?
     (?: (?: here(?:['’]s|\ is|\ are) | below\ (?:is|are) | the\ following\ (?:is|are) ) \b [^\n:]{{0,140}}?
         (?: {REWORKED} [^\n:.!?]{{0,100}} {COLON} | {MADE} [^\n:.!?]{{0,100}} {COLON} [^\S\n]* (?:\n|\Z) )
-      | (?: this\ is | the | my | your | an? ) \b [^\n:.!?]{{0,100}}? {REWORKED} [^\n:.!?]{{0,60}} {COLON} [^\S\n]* (?:\n|\Z)
+      | (?: this\ is | the | my | your | an? ) \b [^\n:.!?]{{0,100}}? {REWORKED} [^\n:.!?]{{0,60}} {COLON}
+        [^\S\n]* (?:\n|\Z)
       | (?: \w+\ ){{0,2}} {REWORKED} (?: \ (?:version|text|passage))? {COLON}
     ) \s*
     """,
@@ -186,10 +188,13 @@ FRAME = re.compile(
 BARE_OPENER = re.compile(rf"{OPENERS}(?:,\ [^\n.!?]{{0,60}})?[!.]\s*(?=\n|here\b|below\b)", re.VERBOSE | re.IGNORECASE)
 CLOSING = re.compile(
     r"""
-    (?: (?:i|we)\ hope\ (?:this|that|it|these|you) | (?:please\ )?(?:let\ me\ know|feel\ free) | (?:is|if)\ there(?:['’]s|\ is)?
-      \ anything\ else | would\ you\ like\ me\ to | do\ you\ (?:want|need)\ me\ to | if\ you\ (?:have\ any|need|want|would\ like)
-      [^\n]{0,80}(?:let\ me\ know|feel\ free|ask) | note\ that\ (?:i|this\ (?:is\ a|paraphrase|version|rewrite))
-      | \(?note:\ (?:i|this\ (?:is\ a|paraphrase|version|rewrite|text)) )
+      (?:i|we)\ hope\ (?:this|that|it|these|you)
+    | (?:please\ )? (?:let\ me\ know|feel\ free)
+    | (?:is|if)\ there (?:['’]s|\ is)? \ anything\ else
+    | would\ you\ like\ me\ to
+    | do\ you\ (?:want|need)\ me\ to
+    | if\ you\ (?:have\ any|need|want|would\ like) [^\n]{0,80} (?:let\ me\ know|feel\ free|ask)
+    | \(? note (?::|\ that) \ (?:i|this\ (?:is\ a|paraphrase|version|rewrite|text)) \b
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -199,8 +204,8 @@ def strip_framing(text: str) -> str:
     """The text without what models say around it: "Sure! Here is a paraphrase:" before, "Let me know if ..." after.
 
     Careful: it drops an opening only where it names what follows (a version, a summary, ...) and ends in a colon, and
-    a last paragraph only where it talks to the user. (English only.) What stays is an unbroken part of the text. A reply that is
-    nothing but framing leaves "".
+    a last paragraph only where it talks to the user. What stays is an unbroken part of the text. A reply that is
+    nothing but framing leaves "". English only.
     """
     text = text.strip()
     while True:
@@ -226,8 +231,14 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-NUMBERING = re.compile(r"\s*(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{2,5})[.)](?=\s)|[-*•–](?=\s)|(?:step|item|task|question)\s+\d{1,3}\s*[:.)])\s*",
-                       re.IGNORECASE)  # fmt: skip
+NUMBERING = re.compile(
+    r"""
+    \s* (?: \(? (?:\d{1,3}|[a-z]|[ivx]{2,5}) [.)] (?=\s)
+          | [-*•–] (?=\s)
+          | (?:step|item|task|question) \s+ \d{1,3} \s* [:.)] ) \s*
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 def strip_numbering(line: str) -> str:
