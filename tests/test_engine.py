@@ -218,6 +218,18 @@ async def test_failed_rows_are_left_alone_by_resume_and_tried_again_on_request()
     assert (tried.failed, mended.prompts) == (0, ["q1"])
 
 
+@pytest.mark.parametrize("method", [answer, from_nothing, rounds])
+async def test_resuming_a_finished_run_changes_nothing(method):
+    given = None if method is from_nothing else seeds(9)
+    out = folder() / "run"
+    done = await run(method, given, model=Scripted(numbered), target=None if method is answer else 20, out=out)
+    files = {path.name: path.read_bytes() for path in (out / "data").iterdir()}
+    again = await gristmill.aresume(out, recipe=method, model={"model": Scripted([])})
+    assert (again.rows, again.counts, again.reject_counts) == (done.rows, done.counts, done.reject_counts)
+    assert (again.calls, again.exit_code) == (0, 0)
+    assert files == {path.name: path.read_bytes() for path in (out / "data").iterdir()}
+
+
 async def test_a_row_that_waits_for_a_person_keeps_its_place_until_resume():
     people = {"q0": "x", "q2": "z"}
 

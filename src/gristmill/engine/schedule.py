@@ -36,7 +36,6 @@ _encode = msgspec.json.Encoder().encode
 class Tally:
     """What a run has made so far; read by whoever shows progress."""
 
-    units: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     rejects: Counter[str] = field(default_factory=Counter)
     failures: int = 0
@@ -120,9 +119,11 @@ class Schedule:
             Stopped: the run was stopped; what was released is kept.
             BadInput, EndpointDown, DiskTrouble: the run cannot go on; likewise.
         """
+        done = self.ledger.journal.progress(self.step.number).done
+        if self.recipe.shape == "set" and not done:
+            self.ledger.journal.rewind(self.step.number, 0)  # replayed as a whole
         self._recall()
-        if self.target is not None and self.accepted >= self.target:
-            self._finish()
+        if done:
             return
         if self.recipe.shape == "set":
             await self._work_whole()
@@ -133,9 +134,6 @@ class Schedule:
     def _recall(self) -> None:
         """Continue where the journal ends: counts, and the keys of rows that already left."""
         journal, number = self.ledger.journal, self.step.number
-        if self.recipe.shape == "set":  # replayed as a whole
-            journal.rewind(number, 0)
-            return
         self.released = journal.progress(number).released
         for name, count in journal.select("SELECT name, COUNT(*) FROM rows WHERE step=? GROUP BY name", (number,)):
             self.tally.rows[name] += count
@@ -341,7 +339,6 @@ class Schedule:
                 self.tally.waiting += 1
             else:
                 self.tally.failures += 1
-        self.tally.units += 1
         statements.append((PROGRESS, (number, place + 1, 0)))
         self.ledger.journal.put_later(statements)
 
