@@ -76,9 +76,16 @@ def _picture(live: Live, seconds: float) -> Panel:
     grid.add_row("calls", f"{live.ledger.asked:,} asked, {live.ledger.replayed:,} from the journal")
     grid.add_row("tokens", f"{tokens:,}  ({budget.output_tokens / max(seconds, 0.1):,.0f}/s written)")
     grid.add_row("cost", f"${budget.cost:,.4f}" + (f" of ${budget.max_cost:,.2f}" if budget.max_cost else ""))
-    footer = Text("Ctrl-C stops; nothing that was paid for is lost", style="dim")
+    footer = Text(_what_now(live), style="dim")
     title = f"{live.recipe.name}  {int(seconds) // 60}:{int(seconds) % 60:02d}"
     return Panel(Group(grid, footer), title=title, subtitle=str(live.folder), expand=False)
+
+
+def _what_now(live: Live) -> str:
+    stopped = live.ledger.halt.stopped
+    if stopped and stopped.reason != "enough":
+        return "stopping: waiting for the calls in flight; Ctrl-C again stops at once"
+    return "Ctrl-C stops; nothing that was paid for is lost"
 
 
 def summary(live: Live, seconds: float) -> str:
@@ -90,4 +97,5 @@ def summary(live: Live, seconds: float) -> str:
         + (f" of {live.target}" if live.target else "")
         + f", {sum(live.tally.rejects.values())} rejects, {live.tally.failures} failures, {live.ledger.asked} calls, "
         f"{budget.input_tokens + budget.output_tokens} tokens, ${budget.cost:.4f}"
+        + (f"; {_what_now(live)}" if live.ledger.halt.stopped else "")
     )
