@@ -111,7 +111,7 @@ async def evol_instruct(
     added_words: str = "10 to 20",
     temperature: float = 1.0,
     top_p: float = 0.9,
-    max_tokens: Annotated[int, Meta(ge=1)] = 2048,
+    max_tokens_per_call: Annotated[int, Meta(ge=1)] = 2048,
     frequency_penalty: float = 0.0,
     sorry_max_words: Annotated[int, Meta(ge=0)] = 80,
 ) -> AsyncIterator[EvolvedInstruction]:
@@ -122,17 +122,18 @@ async def evol_instruct(
     that succeeds takes its parent's place. (Xu et al. 2023, "WizardLM", arXiv:2304.12244, section 3. The public code
     has neither `complicate_input` nor the elimination step; both are the paper's.)
 
-    What an evolution fails by before it is answered is looked at before: a failed one costs no answer. The rows leave
-    in the order of their seeds; merging them with the seeds and shuffling belongs to the export.
+    What does not need the answer is tested before it is asked for: an evolution that has failed by then costs none.
+    Rows leave in the order of their seeds; merging them with the seeds and shuffling belongs to the export.
 
     Args:
         judge: tells whether child and parent are equal. The generator itself, as in the paper, unless bound.
+        rounds: evolutions that are tried for each seed.
         added_words: how much longer a rewriting may get, as the prompt says it.
-        temperature: of the answers. Not confirmed for the evolutions, which take the same; likewise the three below.
-            The judge is asked at 0.
-        top_p: probability mass that is sampled from.
-        max_tokens: of an evolution, and of an answer.
-        frequency_penalty: 0 is none.
+        temperature: of the answers. What the evolutions took is not confirmed; here they take the same, as they do of
+            the three below. The judge is asked at 0.
+        top_p: of both.
+        max_tokens_per_call: of both.
+        frequency_penalty: of both.
         sorry_max_words: an answer with "sorry" in it and fewer words than this is taken for a refusal.
 
     Rejects: `equal` (the judge found no information gained), `unread_verdict` (it said neither), `sorry` (details:
@@ -142,7 +143,7 @@ async def evol_instruct(
     sampling: dict[str, Any] = {
         "temperature": temperature,
         "top_p": top_p,
-        "max_tokens": max_tokens,
+        "max_tokens": max_tokens_per_call,
         "frequency_penalty": frequency_penalty,
     }
     judge = judge or generator

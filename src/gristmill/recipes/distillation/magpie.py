@@ -186,8 +186,13 @@ async def magpie(
         control: the kind of assistant that a system text before the user's turn describes.
         n_per_call: instructions a draw. The paper's script takes 200, for throughput alone: samples are independent.
             With 1 a run pays for no more than its target needs.
+        temperature_instruction: of the raw calls that write what a user says.
+        top_p_instruction: of these calls.
+        max_tokens_instruction: of these calls.
         early_stop_newline: an instruction ends with its first line.
         sanitize: strip beginnings such as "Question:", and cut where the model begins to answer ("Answer:").
+        temperature_response: of the answers.
+        max_tokens_response: of an answer.
         reward_min: the reward must be higher. The paper may compare with a base model's answer; the released example
             takes the plain reward, and so do we.
         num_turns: with 2 (the paper's multi-turn set) or more, each row is also continued to a conversation.

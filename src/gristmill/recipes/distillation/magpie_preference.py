@@ -29,6 +29,7 @@ async def magpie_preference(
     The last step of Magpie, over the rows of `magpie-select`; any instructions will do. (arXiv:2406.08464)
 
     Args:
+        reward: scores each pair (paper: ArmoRM).
         preference_samples: answers to an instruction.
         preference_temperature: of these answers.
         max_tokens_response: tokens an answer.
