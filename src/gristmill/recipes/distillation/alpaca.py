@@ -1,0 +1,158 @@
+"""Stanford Alpaca (Taori et al. 2023): Self-Instruct with instruction, input and output of many tasks in one call."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from gristmill import BadInput, Complete, Instruction, Reply, Rows, Run, recipe
+from gristmill.ops.ask import Bad
+from gristmill.ops.novelty import Novelty
+from gristmill.ops.prompts import Prompt
+from gristmill.recipes.distillation.self_instruct import BANNED, Instance, NewTask, admit, most_similar, on_one_line
+
+TASKS = Prompt(
+    """Come up with a varied list of {tasks_per_call} tasks for an AI language model. Requirements:
+1. Do not repeat a verb: each instruction uses another one, for the greatest variety.
+2. Vary the wording as well: mix questions with imperatives.
+3. Vary the type of task: open-ended generation, classification, editing and so on.
+4. A model that reads and writes nothing but text must be able to do the task. So no image or audio as output, and no action in the real world, such as waking someone up or setting a reminder.
+5. Write in English.
+6. An instruction takes one or two sentences, a question or an imperative.
+7. Give each instruction a fitting input: specific and realistic, no placeholder, substantial enough to be a challenge, yet not above 100 words.
+8. Not every task needs an input, such as a question about a fact of the world. Then write "<noinput>" as its input.
+9. The output answers instruction and input fittingly, in less than 100 words.
+
+List of {tasks_per_call} tasks:
+{demonstrations}###
+{next_number}. Instruction:"""
+)
+
+DEMONSTRATION = Prompt(
+    """###
+{number}. Instruction: {instruction}
+{number}. Input:
+{input}
+{number}. Output:
+{output}
+"""
+)
+
+BANNED_TOO = ("video", "audio", "music", "flowchart", "diagram")
+
+
+class AlpacaSeed(Instruction):
+    """A task written by a person. Where it has `instances`, as the tasks of Self-Instruct, the first one is its own."""
+
+    instances: list[Instance] = field(default_factory=list)
+
+    @property
+    def instance(self) -> Instance:
+        return self.instances[0] if self.instances else Instance(self.input, self.output)
+
+
+class AlpacaTask(NewTask):
+    """Instruction, input and output, all from one call."""
+
+
+@recipe("alpaca", endless=True, seeds="self_instruct_tasks.jsonl")
+async def alpaca(
+    seeds: Rows[AlpacaSeed],
+    generator: Complete,
+    run: Run,
+    *,
+    num_prompt_instructions: Annotated[int, Meta(ge=1)] = 3,
+    tasks_per_call: Annotated[int, Meta(ge=2)] = 20,
+    request_batch_size: Annotated[int, Meta(ge=1)] = 5,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_tokens_per_call: Annotated[int, Meta(ge=1)] = 3072,
+    rouge_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.7,
+    min_words: Annotated[int, Meta(ge=1)] = 4,
+    max_words: Annotated[int, Meta(ge=1)] = 150,
+) -> AsyncIterator[AlpacaTask]:
+    """Self-Instruct made cheaper: one call writes whole tasks, a list of twenty, after the example of three seeds.
+
+    No call for the kind of a task and none for its instances; only tasks of people are shown. Filters and pool are
+    those of `self-instruct`. (Taori et al. 2023, github.com/tatsu-lab/stanford_alpaca; paper's model:
+    text-davinci-003. A chat model can play the generator with "as=complete".)
+
+    Args:
+        num_prompt_instructions: seeds that a prompt shows.
+        tasks_per_call: tasks that a prompt asks for. A reply ends where it would number that many.
+        request_batch_size: prompts that are asked side by side, from the pool as it was when their round began.
+        temperature: of each call.
+        top_p: of each call.
+        max_tokens_per_call: of the reply.
+        rouge_threshold: an instruction whose ROUGE-L F1 with any other reaches this is rejected. (At exactly this value
+            the paper of Self-Instruct rejects and the released code of both keeps.)
+        min_words: of an instruction.
+        max_words: of an instruction.
+
+    Rejects: those of `self-instruct` for instructions (`unsuited` has more words here), `unparsed` blocks (details:
+        number) and the last block of a reply that was `truncated`.
+    """
+    if len(seeds) < num_prompt_instructions:
+        raise BadInput(f"alpaca: {len(seeds)} seed tasks are too few, a prompt shows {num_prompt_instructions}")
+    if bare := next((seed for seed in seeds if not seed.instance.output), None):
+        raise BadInput(
+            f"alpaca: the seed task {bare.instruction!r} has no output to show; give each an `output`, or `instances`"
+        )
+    pool = Novelty(rouge_threshold, (seed.instruction for seed in seeds))
+    first = num_prompt_instructions + 1
+
+    async def write(_: int) -> tuple[Reply, list[AlpacaSeed]]:
+        shown = run.draw("seeds", seeds, k=num_prompt_instructions)
+        demonstrations = "".join(
+            DEMONSTRATION(
+                number=number,
+                instruction=on_one_line(seed.instruction),
+                input=seed.instance.input or "<noinput>",
+                output=seed.instance.output,
+            )
+            for number, seed in enumerate(shown, 1)
+        )
+        reply = await generator.complete(
+            TASKS(tasks_per_call=tasks_per_call, demonstrations=demonstrations, next_number=first),
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens_per_call,
+            stop=[f"\n{tasks_per_call}", f"{tasks_per_call}."],
+        )
+        return reply, shown
+
+    while True:
+        for reply, shown in await run.map(write, range(request_batch_size), keep_going=True):
+            blocks = f"{first}. Instruction:{reply.text}".split("###")
+            if reply.truncated:
+                run.reject(blocks.pop(), "truncated")
+            elif not blocks[-1].strip():
+                blocks.pop()  # the reply ended with a separator
+            for number, block in enumerate(blocks, first):
+                try:
+                    instruction, instance = read_block(block, number)
+                except Bad as bad:
+                    run.reject(block, bad.reason, **bad.details)
+                    continue
+                if compared := admit(run, pool, instruction, min_words, max_words, (*BANNED, *BANNED_TOO)):
+                    row = AlpacaTask(
+                        instruction=instruction,
+                        input=instance.input,
+                        output=instance.output,
+                        most_similar=most_similar(compared),
+                        mean_rouge_l=compared.mean,
+                    )
+                    run.link(row, reply, *shown)
+                    yield row
+
+
+def read_block(block: str, number: int) -> tuple[str, Instance]:
+    """Instruction and instance of "k. Instruction: ... k. Input: ... k. Output: ..."; raises Bad for anything else."""
+    parts = re.split(rf"{number}\.\s+(Instruction|Input|Output):", block)
+    if parts[1::2] != ["Instruction", "Input", "Output"]:
+        raise Bad("unparsed", number=number)
+    instruction, given, output = (part.strip() for part in parts[2::2])
+    if not instruction or not output:
+        raise Bad("unparsed", number=number)
+    return instruction, Instance("" if given.lower() == "<noinput>" else given, output)
