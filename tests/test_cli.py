@@ -133,7 +133,7 @@ def test_a_folder_that_holds_another_run_is_never_touched(run, tmp_path):
 
 def test_an_unknown_recipe_command_or_folder_is_named():
     for arguments, message in [
-        (["run", "evol-instrct"], "did you mean evol-instruct?"),
+        (["run", "evol-instrct"], "did you mean evol-instruct"),
         (["rum"], "No such command 'rum'"),
         (["resume", "nowhere"], "nowhere holds no run"),
         (["rows", "nowhere"], "nowhere holds no run"),

@@ -274,6 +274,7 @@ def rows(
     import msgspec
 
     from gristmill.execute import looking
+    from gristmill.rows import ordered
 
     kind = "rejects" if rejects else "failures" if failures else "rows"
     with looking(folder) as journal:
@@ -290,7 +291,7 @@ def rows(
             plain = msgspec.json.decode(data)
             lineage = plain.pop("lineage", None) or {}
             console.rule(f"{number + 1} of {total}: {title}", align="left")
-            _print_record(console, plain)
+            _print_record(console, ordered(plain))
             if lineage.get("draws"):
                 console.print(f"drawn: {_short(lineage['draws'])}", style="dim", markup=False)
         if not total:
@@ -468,12 +469,16 @@ def _short(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _print_record(console: Any, plain: dict[str, Any]) -> None:
+def _print_record(console: Any, plain: dict[str, Any], most: int = 2000) -> None:
+    """The fields that hold something, in their order; lists and tables as JSON, cut where they get long."""
     from rich.text import Text
 
     for key, value in plain.items():
         if value not in ("", None, [], {}):
-            console.print(Text.assemble((f"{key}: ", "bold"), value if isinstance(value, str) else _compact(value)))
+            text = value if isinstance(value, str) else _compact(value)
+            if len(text) > most:
+                text = f"{text[:most]} … ({len(text) - most:,} more characters)"
+            console.print(Text.assemble((f"{key}: ", "bold"), text))
 
 
 def _compact(value: Any) -> str:
@@ -522,7 +527,7 @@ def _report(result: Result) -> None:
         from gristmill.rows import content
 
         console.rule("the first row", align="left")
-        _print_record(console, content(first))
+        _print_record(console, content(first), most=300)
         console.rule()
     facts = [("made", f"{result.counts[name]:,} rows of {name} in {path}") for name, path in result.tables.items()]
     facts = facts or [("made", "no rows")]
@@ -565,6 +570,7 @@ def _show_preview(result: Result) -> None:
 
     from gristmill.execute import looking
     from gristmill.models.protocol import Question
+    from gristmill.rows import ordered
     from gristmill.testing import text_of
 
     console = _console()
@@ -583,7 +589,7 @@ def _show_preview(result: Result) -> None:
             console.rule(f"row: {title}", align="left")
             plain = msgspec.json.decode(data)
             plain.pop("lineage", None)
-            _print_record(console, plain)
+            _print_record(console, ordered(plain))
         for reason, data in journal.select("SELECT reason, data FROM rejects ORDER BY place, seq"):
             console.rule(f"reject: {reason}", align="left", style="red")
             _print_record(console, msgspec.json.decode(data))

@@ -134,8 +134,9 @@ def digest(*parts: str | int) -> str:
 
 @cache
 def columns(row_type: type[Row]) -> tuple[str, ...]:
-    """The fields that are data: all but `id` and `lineage`."""
-    return tuple(name for name in row_type.__struct_fields__ if name not in ("id", "lineage"))
+    """The fields that are data, all but `id` and `lineage`: those of the base type first, then what a recipe added."""
+    names = [name for cls in reversed(row_type.__mro__) for name in cls.__dict__.get("__annotations__", {})]
+    return tuple(dict.fromkeys(n for n in names if n in row_type.__struct_fields__ and n not in ("id", "lineage")))
 
 
 @cache
@@ -153,9 +154,15 @@ def table(row_type: type[Row]) -> str:
 def content(row: Row) -> dict[str, Any]:
     """The data of a row as plain values, without `id` and `lineage`."""
     plain = msgspec.to_builtins(row)
-    plain.pop("id", None)
-    plain.pop("lineage", None)
-    return plain  # type: ignore[no-any-return]
+    return {name: plain[name] for name in columns(type(row)) if name in plain}
+
+
+LEADING = ("id", "instruction", "input", "output", "prompt", "completion", "chosen", "rejected", "messages", "text")
+
+
+def ordered(record: dict[str, Any]) -> dict[str, Any]:
+    """A row as it was stored, what it is before what is known about it."""
+    return {key: record[key] for key in LEADING if key in record} | record
 
 
 def seed_ids(rows: Iterable[T]) -> Iterator[T]:

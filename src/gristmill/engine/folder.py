@@ -19,7 +19,7 @@ import msgspec
 
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput
-from gristmill.rows import Row, table
+from gristmill.rows import Row, columns, table
 
 BATCH = 4096
 """Rows in memory at once when tables are written."""
@@ -120,10 +120,9 @@ def arrow_schema(row_type: type[Row]) -> Any:
     )
     hints = typing.get_type_hints(row_type)
     fields = [pa.field("id", pa.string())]
-    for name in row_type.__struct_fields__:
-        if name not in ("id", "lineage"):
-            kind = _arrow_type(hints[name])
-            fields.append(pa.field(name, kind or pa.string(), metadata=None if kind else {"json": "1"}))
+    for name in columns(row_type):
+        kind = _arrow_type(hints[name])
+        fields.append(pa.field(name, kind or pa.string(), metadata=None if kind else {"json": "1"}))
     return pa.schema([*fields, pa.field("lineage", lineage)])
 
 

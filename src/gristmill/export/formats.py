@@ -15,6 +15,7 @@ import msgspec
 from gristmill.engine.folder import Replacing, lines
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput, nearest
+from gristmill.rows import ordered
 
 Record = dict[str, Any]
 
@@ -145,7 +146,7 @@ def _rows(journal: Journal, name: str) -> Iterator[Record]:
     for (data,) in journal.select("SELECT data FROM rows WHERE name=? ORDER BY step, place, seq", (name,)):
         row = msgspec.json.decode(data)
         row.pop("lineage", None)
-        yield {"id": row.pop("id"), **row}
+        yield ordered(row)
 
 
 def _table(journal: Journal, folder: Path, wanted: str | None) -> str:
