@@ -8,6 +8,7 @@ so the same in every replay) and its `lineage`.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -135,7 +136,7 @@ def digest(*parts: str | int) -> str:
 @cache
 def columns(row_type: type[Row]) -> tuple[str, ...]:
     """The fields that are data, all but `id` and `lineage`: those of the base type first, then what a recipe added."""
-    names = [name for cls in reversed(row_type.__mro__) for name in cls.__dict__.get("__annotations__", {})]
+    names = [name for cls in reversed(row_type.__mro__) for name in inspect.get_annotations(cls)]
     return tuple(dict.fromkeys(n for n in names if n in row_type.__struct_fields__ and n not in ("id", "lineage")))
 
 
