@@ -91,7 +91,7 @@ STOP_WORDS = """
 """
 
 
-class EvolvedInstruction(Instruction):
+class EvolvedInstruction(Instruction, kw_only=True):
     """A harder or rarer instruction and its answer."""
 
     parent: str

@@ -126,7 +126,7 @@ class Aligned(Complete, Chat, Protocol):
     """An aligned model that can also be asked in raw completion."""
 
 
-class MagpieInstruction(Instruction):
+class MagpieInstruction(Instruction, kw_only=True):
     """What a model's users would ask, and its answer. Tags that nobody was asked for are empty."""
 
     intent: str = ""
@@ -156,7 +156,7 @@ async def magpie(
     *,
     family: str = "",
     pre_query_template: str = "",
-    control: Literal["", "math", "code", "translation"] = "",
+    control: Literal["none", "math", "code", "translation"] = "none",
     n_per_call: Annotated[int, Meta(ge=1)] = 1,
     temperature_instruction: float = 1.0,
     top_p_instruction: float = 1.0,
@@ -205,7 +205,7 @@ async def magpie(
     if template is None:
         query, ends = pre_query_template, sorted({end for known in PRE_QUERY.values() for end in known.stop})
     else:
-        query, ends = template.pre_query(CONTROLS[control]() if control else None), list(template.stop)
+        query, ends = template.pre_query(CONTROLS[control]() if control != "none" else None), list(template.stop)
     ends += ["assistant", "\n"] if early_stop_newline else ["assistant"]
     sampling: dict[str, Any] = {
         "temperature": temperature_instruction,
@@ -264,7 +264,7 @@ async def magpie(
 def the_template_is_known(family: str, pre_query_template: str, control: str, num_turns: int) -> None:
     if family and family not in PRE_QUERY:
         raise BadInput(f"magpie: there is no family {family!r}: {nearest(family, PRE_QUERY)}")
-    if pre_query_template and (family or control or num_turns > 1):
+    if pre_query_template and (family or control != "none" or num_turns > 1):
         raise BadInput(
             "magpie: `pre_query_template` is the whole text before the user's words; `family`, `control` and "
             "`num_turns` build one from a known template. Write the system text into yours, or give `family` alone"

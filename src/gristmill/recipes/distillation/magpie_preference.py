@@ -8,7 +8,7 @@ from msgspec import Meta
 from gristmill import Chat, Instruction, Preference, Reply, Reward, Run, assistant, recipe, user
 
 
-class MagpiePreference(Preference):
+class MagpiePreference(Preference, kw_only=True):
     chosen_reward: float
     rejected_reward: float
 

@@ -124,7 +124,7 @@ class Similar(Struct):
     rouge_l: float
 
 
-class NewTask(Instruction):
+class NewTask(Instruction, kw_only=True):
     """A task that a model came up with."""
 
     most_similar: list[Similar]
@@ -133,7 +133,7 @@ class NewTask(Instruction):
     """With the whole pool."""
 
 
-class MachineTask(NewTask):
+class MachineTask(NewTask, kw_only=True):
     is_classification: bool
 
 
