@@ -194,6 +194,9 @@ async def execute(
             stopped=stopped,
             notes=[note for backend in _distinct(backends) for note in getattr(backend, "notes", ())],
         )
+        made = tally.rows[table(method.tables[0])]
+        if config.target is not None and made < config.target and not stopped:
+            result.notes.append(f"{config.target:,} rows were asked for; the seeds ended after {made:,}")
         try:
             result.tables = write_tables(folder, journal, method.tables)
             _write_card(result, config)
