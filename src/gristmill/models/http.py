@@ -54,16 +54,24 @@ class Http:
         if self._client is None:
             raise RuntimeError("start() comes before the first answer()")
         try:
-            return await self._client.post(path, body)
-        except (Broken, Unreachable, TimeoutError, ssl.SSLError, UnicodeError) as trouble:
+            answered = await self._client.post(path, body)
+        except (Broken, Unreachable, TimeoutError, ssl.SSLError, ValueError) as trouble:
             raise self._meaning(trouble) from trouble
+        if answered[0] == 407:
+            raise EndpointDown(
+                f"{self.url}: the proxy on the way wants a password (HTTP 407): set the variable that names the proxy to "
+                f"http://USER:PASSWORD@HOST:PORT"
+            )
+        return answered
 
     def _meaning(self, trouble: Exception) -> Transient | EndpointDown:
         reason = self.hide(str(trouble) or type(trouble).__name__)
         match trouble:
-            case ssl.SSLError():
+            case ssl.SSLCertVerificationError():
                 return EndpointDown(f"{self.url}: no secure connection: {reason}")
-            case UnicodeError():
+            case ssl.SSLError():  # also what a server under load breaks off
+                return Transient(f"{self.url}: no secure connection: {reason}", unreachable=True)
+            case ValueError():
                 return EndpointDown(f"{self.url}: not an address that can be asked: {reason}")
             case Unreachable(__cause__=OSError(errno=errno.EMFILE | errno.ENFILE)):
                 return Transient(f"{self.url}: this process may open no more connections: {reason}")
@@ -99,7 +107,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             return float(value) / unit
         try:
             return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 
@@ -108,8 +116,18 @@ def _proxy(url: str) -> str | None:
     """The user's proxy for this address, from the environment."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
+    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(parts.netloc):
         return None
     found = getproxies()
-    proxy = found.get(parts.scheme) or found.get("all") or ""
-    return proxy if proxy.startswith("http") else None
+    proxy = found.get(parts.scheme) or found.get("all")
+    if not proxy:
+        return None
+    scheme, separator, _ = proxy.partition("://")
+    if not separator:
+        return f"http://{proxy}"  # as curl reads it
+    if scheme.lower() not in ("http", "https"):
+        raise BadInput(
+            f"the environment names a proxy of the kind {scheme} for {parts.scheme}://{host}, and only http and https ones "
+            f"are spoken here: set {parts.scheme}_proxy to one of those, or no_proxy={host} to go without"
+        )
+    return proxy
