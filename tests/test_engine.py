@@ -337,6 +337,17 @@ async def test_drawing_stops_when_every_question_is_refused():
     assert "failed: " in str(done.stopped)
 
 
+async def test_drawing_ends_even_where_nothing_at_all_comes_of_a_draw():
+    @recipe("silent")
+    async def silent(run: Run) -> AsyncIterator[Answered]:
+        """Neither yield nor reject."""
+        return
+        yield
+
+    done = await run(silent, target=5, max_candidates=50)
+    assert (done.exit_code, done.rows) == (2, [])
+
+
 # -- budgets
 
 
@@ -487,6 +498,16 @@ async def test_a_row_names_its_seed_its_calls_and_its_draws():
     assert msgspec.json.decode(answer, type=Reply).text == done.rows[1].completion
 
 
+@recipe("rejecting")
+async def hopeless_root(rows: Rows[Ask], model: Chat, run: Run) -> AsyncIterator[Answered]:
+    """Reject a reply, and a part of one."""
+    run.reject(await model.chat("1"), "whole")
+    reply = await model.chat("2")
+    run.reject(reply.text[:1], "part", source=reply)
+    return
+    yield
+
+
 async def test_a_row_of_a_whole_set_names_the_calls_of_its_branch_and_what_the_recipe_links():
     done = await run(rounds, seeds(2), model=Scripted(numbered), target=6)
     assert all(len(row.lineage.calls) == 1 for row in done.rows)
@@ -500,6 +521,8 @@ async def test_a_row_of_a_whole_set_names_the_calls_of_its_branch_and_what_the_r
         run.link(made, rows[0], reply)
         yield made
 
+    rejects = (await run(hopeless_root, seeds(1), model=Scripted(["?", "!"]), allow_failures=True)).rejects
+    assert [len(reject.calls) for reject in rejects] == [1, 1]
     [row] = (await run(linked, seeds(1), model=Scripted(["!"]))).rows
     assert len(row.lineage.parents) == len(row.lineage.calls) == 1
 

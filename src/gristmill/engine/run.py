@@ -162,8 +162,13 @@ class Run:
 
     # -- outcomes
 
-    def reject(self, candidate: object, reason: str, **details: Any) -> None:
-        """Put a candidate aside for a reason: a short code, with the numbers that decided as details."""
+    def reject(self, candidate: object, reason: str, *, source: Reply | None = None, **details: Any) -> None:
+        """Put a candidate aside for a reason: a short code, with the numbers that decided as details.
+
+        Args:
+            source: the reply that the candidate was read from, where it is not the candidate itself and was not asked
+                for in this scope.
+        """
         scope = current()
         if isinstance(candidate, Row):
             plain: Any = {"type": type(candidate).__name__, **content(candidate)}
@@ -172,6 +177,9 @@ class Run:
         else:
             plain = msgspec.to_builtins(candidate)
         calls = [] if scope.open_ended else list(scope.lineage.calls)
+        origin = candidate if isinstance(candidate, Reply) else source
+        if origin and origin.call not in calls:
+            calls.append(origin.call)
         scope.rejects.append(Reject(reason, plain, details, calls))
         self._on_reject(scope)
 

@@ -40,11 +40,13 @@ class Tally:
     rejects: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     waiting: int = 0
+    barren: int = 0
+    """Units of which nothing came at all."""
 
     @property
     def candidates(self) -> int:
-        """Failures count: where every question is refused, a run that makes rows from nothing must end, too."""
-        return sum(self.rows.values()) + sum(self.rejects.values()) + self.failures
+        """Failures and empty units count: a run that makes rows from nothing must end where only those come."""
+        return sum(self.rows.values()) + sum(self.rejects.values()) + self.failures + self.barren
 
 
 @dataclass(slots=True)
@@ -339,6 +341,7 @@ class Schedule:
                 self.tally.waiting += 1
             else:
                 self.tally.failures += 1
+        self.tally.barren += not statements
         statements.append((PROGRESS, (number, place + 1, 0)))
         self.ledger.journal.put_later(statements)
 
