@@ -348,6 +348,25 @@ async def test_drawing_ends_even_where_nothing_at_all_comes_of_a_draw():
     assert (done.exit_code, done.rows) == (2, [])
 
 
+async def test_rounds_without_rejects_are_not_candidates():
+    done = await run(rounds, seeds(3), model=Scripted(numbered), target=60, max_candidates=61)
+    assert (len(done.rows), done.exit_code) == (60, 0)
+
+    @recipe("quiet", endless=True)
+    async def quiet(rows: Rows[Ask], run: Run) -> AsyncIterator[Answered]:
+        """Many rounds for one row."""
+
+        async def nothing(number: int) -> None:
+            return None
+
+        for _ in range(20):
+            await run.map(nothing, range(2))
+        yield Answered("x", "y")
+
+    done = await run(quiet, seeds(1), target=1, max_candidates=3)
+    assert (len(done.rows), done.exit_code) == (1, 0)
+
+
 # -- budgets
 
 

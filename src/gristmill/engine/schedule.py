@@ -289,7 +289,7 @@ class Schedule:
 
     def _watch(self, scope: Scope) -> None:
         """A loop over a whole set keeps its rejects at once, and must end even if it only rejects."""
-        if scope.open_ended:
+        if scope.open_ended and (scope.rejects or scope.failures):
             self._flush(scope, [])
             if self.max_candidates is not None and self.tally.candidates >= self.max_candidates:
                 raise _too_many(self.accepted, self.tally)
@@ -341,7 +341,7 @@ class Schedule:
                 self.tally.waiting += 1
             else:
                 self.tally.failures += 1
-        self.tally.barren += not statements
+        self.tally.barren += not statements and self.recipe.shape != "set"
         statements.append((PROGRESS, (number, place + 1, 0)))
         self.ledger.journal.put_later(statements)
 
