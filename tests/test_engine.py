@@ -546,6 +546,16 @@ async def test_a_row_of_a_whole_set_names_the_calls_of_its_branch_and_what_the_r
     assert len(row.lineage.parents) == len(row.lineage.calls) == 1
 
 
+async def test_a_row_that_cannot_say_what_it_was_made_from_fails_its_recipes_test():
+    @recipe("traceless")
+    async def traceless(rows: Rows[Ask], model: Chat) -> AsyncIterator[Answered]:
+        """Forget."""
+        yield Answered("?", (await model.chat("?")).text)
+
+    with pytest.raises(AssertionError, match="names neither a call nor a parent"):
+        await run(traceless, seeds(1), model=Scripted(["!"]))
+
+
 async def test_replies_keep_thoughts_and_finish_apart_from_the_text():
     @recipe("thinks")
     async def thinks(row: Ask, model: Chat) -> AsyncIterator[Answered]:

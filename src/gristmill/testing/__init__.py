@@ -107,7 +107,7 @@ async def run(
     """Run a recipe in a temporary folder. Roles, further inputs, parameters and options of `gristmill.run` by name.
 
     Raises:
-        AssertionError: a row failed, unless `allow_failures`.
+        AssertionError: a row failed, unless `allow_failures`; or a row cannot say what it was made from.
     """
     models = {name: options.pop(name) for name in recipe.roles if name in options}
     inputs = {name: options.pop(name) for name in recipe.inputs if name in options}
@@ -115,6 +115,13 @@ async def run(
     done = await arun(recipe, seeds=seeds, inputs=inputs, model=models or options.pop("model", None), **options)
     if done.failures and not allow_failures:
         raise AssertionError(f"{len(done.failures)} failures; the first: {done.failures[0].error}")
+    for name in done.counts if done.calls else ():
+        for row in done.iterate(name):
+            if not (row.lineage and (row.lineage.calls or row.lineage.parents)):
+                raise AssertionError(
+                    f"{recipe.name} asks a model, and a row of {name} names neither a call nor a parent: build it in a "
+                    "branch of `run.map`, or say what it came from with `run.link`"
+                )
     return done
 
 
