@@ -133,7 +133,8 @@ class Handle:
             fresh = await self._fetch(question, body, name, scope.place, [(first + i, keys[i]) for i in missing])
             for index, answer in zip(missing, fresh, strict=True):
                 answers[index] = answer
-        scope.lineage.calls.extend(keys)
+        if not scope.open_ended:  # a row of a whole set does not come from every call of the run
+            scope.lineage.calls.extend(keys)
         decoded = [decoder.decode(answer) for answer in answers if answer is not None]
         if decoder is _reply:
             for reply, key in zip(decoded, keys, strict=True):
