@@ -121,7 +121,7 @@ class Journal:
             self._lock = _exclusive(folder)
             try:
                 self._reader = _connect(path)
-                self._reader.executescript("PRAGMA journal_mode=WAL;" + SCHEMA)
+                self._reader.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             except sqlite3.Error as error:
                 raise DiskTrouble(f"{path}: {error}") from error
         self._check_format(read_only)
