@@ -36,7 +36,9 @@ def main() -> int:
         return 1
     if command == "demo":
         install(".")
-        return run("gristmill", "run", "self-instruct", "--target", "8")
+        code = run("gristmill", "run", "self-instruct", "--target", "8")
+        print(f"\nThe program is {BIN.relative_to(ROOT) / 'gristmill'}; it is `gristmill` once .venv is activated.")
+        return code
     install(".[dev]", data=True)
     if command == "bench":
         return max(run("python", str(script)) for script in sorted(Path("benchmarks").glob("*.py")))
