@@ -93,9 +93,12 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
         stages = ", ".join(entry.get("stages", []))
         console.print(f"{'; '.join(filter(None, where))}; for {stages}", style="dim", highlight=False, markup=False)
     console.print()
-    console.print(method.doc.partition("\nArgs:")[0].strip(), highlight=False, markup=False)
-    if "\nRejects:" in method.doc:
-        console.print("\nRejects:" + method.doc.partition("\nRejects:")[2].rstrip(), highlight=False, markup=False)
+    about, _, rest = method.doc.partition("\nArgs:")
+    rejects = rest.partition("\nRejects:")[2] or about.partition("\nRejects:")[2]
+    for paragraph in about.partition("\nRejects:")[0].strip().split("\n\n"):
+        console.print(" ".join(paragraph.split()) + "\n", highlight=False, markup=False)
+    if rejects:
+        console.print("Rejects: " + " ".join(rejects.split()), highlight=False, markup=False)
     console.print()
     _explain_parts(console, method)
     console.print(f"\ngristmill run {name}{' --seeds FILE' if method.seed and not method.seeds else ''}", style="bold")
@@ -123,7 +126,7 @@ def _explain_parts(console: Any, method: Recipe) -> None:
     for key, kind in method.inputs.items():
         grid.add_row("input", _plain(f"--{key} FILE: {', '.join(columns(kind))}"))
     for key, parameter in method.parameters.items():
-        default = "required" if parameter.default is ... else f"= {_short(parameter.default)}"
+        default = "required" if parameter.default is ... else f"= {_default(parameter.default)}"
         option = f"--{key.replace('_', '-')}"
         grid.add_row(option, _plain(f"{parameter.type_name} {default}  {parameter.doc}"))
     console.print(grid)
@@ -467,6 +470,12 @@ def _short(value: Any, width: int = 60) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = text.replace("\n", "\\n")
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    return _short(value) if value != "" else '""'
 
 
 def _print_record(console: Any, plain: dict[str, Any], most: int = 2000) -> None:
