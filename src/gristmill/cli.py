@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gristmill import printing
 from gristmill.errors import BadInput, GristmillError, nearest
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def list_(json: Json = False) -> None:
     from gristmill import recipes
 
     if json:
-        _print_json([recipes.load(name).describe() for name in [*recipes.survey(), *recipes.plugins()]])
+        printing.print_json([recipes.load(name).describe() for name in [*recipes.survey(), *recipes.plugins()]])
         return
     from rich.table import Table
 
@@ -71,7 +72,7 @@ def list_(json: Json = False) -> None:
         grid.add_row(name, entry["summary"], entry["paper"])
     for name, point in recipes.plugins().items():
         grid.add_row(name, f"plugin: {point.value}", "")
-    _console().print(grid)
+    printing.new_console().print(grid)
 
 
 @app.command()
@@ -81,9 +82,9 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
 
     method = recipes.load(name)
     if json:
-        _print_json(method.describe())
+        printing.print_json(method.describe())
         return
-    console = _console()
+    console = printing.new_console()
     entry = method.survey
     console.print(f"[bold]{name}[/]  {entry.get('title', '')}", highlight=False)
     if entry:
@@ -100,36 +101,8 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
     if rejects:
         console.print("Rejects: " + " ".join(rejects.split()), highlight=False, markup=False)
     console.print()
-    _explain_parts(console, method)
+    printing.explain_parts(console, method)
     console.print(f"\ngristmill run {name}{' --seeds FILE' if method.seed and not method.seeds else ''}", style="bold")
-
-
-def _explain_parts(console: Any, method: Recipe) -> None:
-    from rich.table import Table
-
-    from gristmill.rows import columns, required
-
-    grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    if method.seed:
-        needed = required(method.seed)
-        names = ", ".join(c if c in needed else f"[{c}]" for c in columns(method.seed))
-        whole = "the whole set" if method.shape == "set" else "row by row"
-        shipped = f"; without --seeds the shipped {method.seeds}" if method.seeds else ""
-        grid.add_row("reads", _plain(f"{names} ({whole}{shipped})"))
-    else:
-        grid.add_row("reads", "nothing: it makes rows from nothing")
-    for kind in method.tables:
-        grid.add_row("makes", _plain(f"{kind.__name__}: {', '.join(columns(kind))}"))
-    for role, needs in method.roles.items():
-        extra = " (several)" if needs.many else " (optional)" if needs.optional else ""
-        grid.add_row("role", _plain(f"{role}: {' + '.join(sorted(needs.needs))}{extra}"))
-    for key, kind in method.inputs.items():
-        grid.add_row("input", _plain(f"--{key} FILE: {', '.join(columns(kind))}"))
-    for key, parameter in method.parameters.items():
-        default = "required" if parameter.default is ... else f"= {_default(parameter.default)}"
-        option = f"--{key.replace('_', '-')}"
-        grid.add_row(option, _plain(f"{parameter.type_name} {default}  {parameter.doc}"))
-    console.print(grid)
 
 
 @app.command(context_settings=Extra)
@@ -289,14 +262,14 @@ def rows(
             for _, data in found:
                 print(bytes(data).decode())
             return
-        console = _console()
+        console = printing.new_console()
         for number, (title, data) in enumerate(found):
             plain = msgspec.json.decode(data)
             lineage = plain.pop("lineage", None) or {}
             console.rule(f"{number + 1} of {total}: {title}", align="left")
-            _print_record(console, ordered(plain))
+            printing.print_record(console, ordered(plain))
             if lineage.get("draws"):
-                console.print(f"drawn: {_short(lineage['draws'])}", style="dim", markup=False)
+                console.print(f"drawn: {printing.short(lineage['draws'])}", style="dim", markup=False)
         if not total:
             console.print(f"{folder} has no {kind}")
         elif limit and total > limit:
@@ -316,7 +289,7 @@ def export(
     from gristmill.export import export as write
 
     count = write(folder, format_, to, table=table)
-    _console().print(f"{count:,} rows in {to}", markup=False)
+    printing.new_console().print(f"{count:,} rows in {to}", markup=False)
 
 
 @app.command()
@@ -327,24 +300,8 @@ def models(model: Model = None, json: Json = False) -> None:
 
     defaults = config.load()
     given = _models(model, defaults)
-    _show_models(check.look(given, defaults.models, defaults.prices), json)
-
-
-def _show_models(found: list[dict[str, Any]], json: bool) -> None:
-    if json:
-        _print_json(found)
-    else:
-        console = _console()
-        for entry in found:
-            price = "${:g}/${:g} for a million tokens".format(*entry["price"]) if entry["price"] else "price not known"
-            context = f"{entry['context']:,} tokens of context" if entry["context"] else "context not known"
-            console.print(_plain(entry["model"]), style="bold", soft_wrap=True)
-            console.print(
-                _plain(f"  can {', '.join(entry['can'])}; {context}; {price}; {entry['concurrency']} calls at once"),
-                soft_wrap=True,
-            )
-            live = f"answers, {entry['seconds']:.2f} s" if entry["error"] is None else entry["error"]
-            console.print(_plain(f"  {live}"), style="red" if entry["error"] else "green", soft_wrap=True)
+    found = check.look(given, defaults.models, defaults.prices)
+    printing.show_models(found, json)
     if any(entry["error"] for entry in found):
         raise typer.Exit(1)
 
@@ -448,115 +405,14 @@ def _watcher(json: bool) -> Any:
 # -- printing
 
 
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
-
-
-def _print_json(value: Any) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _short(value: Any, width: int = 60) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    text = text.replace("\n", "\\n")
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _default(value: Any) -> str:
-    if value is None:
-        return "none"
-    return _short(value) if value != "" else '""'
-
-
-def _print_record(console: Any, plain: dict[str, Any], most: int = 2000) -> None:
-    """The fields that hold something, in their order; lists and tables as JSON, cut where they get long."""
-    from rich.text import Text
-
-    for key, value in plain.items():
-        if value not in ("", None, [], {}):
-            text = value if isinstance(value, str) else _compact(value)
-            if len(text) > most:
-                text = f"{text[:most]} … ({len(text) - most:,} more characters)"
-            console.print(Text.assemble((f"{key}: ", "bold"), text))
-
-
-def _compact(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
-
-
 def _finish(result: Result, json: bool) -> None:
     """Say what was made, what was not and why, what it cost, and where to look; exit with the code for it."""
     if json:
-        _print_json(_facts(result))
+        printing.print_json(printing.facts(result))
     else:
-        _report(result)
+        printing.report(result)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    return {
-        "folder": str(result.folder),
-        "recipe": result.recipe.name,
-        "rows": dict(result.counts),
-        "rejects": dict(result.reject_counts),
-        "failures": result.failed,
-        "waiting": result.waiting,
-        "calls": result.calls,
-        "replayed": result.replayed,
-        "input_tokens": result.spent.input_tokens,
-        "output_tokens": result.spent.output_tokens,
-        "cost": result.spent.cost,
-        "stopped": str(result.stopped) if result.stopped else None,
-        "notes": result.notes,
-        "exit_code": result.exit_code,
-        "files": {name: str(path) for name, path in result.tables.items()},
-    }
-
-
-def _report(result: Result) -> None:
-    from rich.text import Text
-
-    console = _console()
-    folder = result.folder
-    first = next(result.iterate(), None)
-    if first is not None:
-        from gristmill.rows import content
-
-        console.rule("the first row", align="left")
-        _print_record(console, content(first), most=300)
-        console.rule()
-    facts = [("made", f"{result.counts[name]:,} rows of {name} in {path}") for name, path in result.tables.items()]
-    facts = facts or [("made", "no rows")]
-    facts += [("rejected", f"{count:,} {reason}") for reason, count in result.reject_counts.most_common()]
-    if result.failed:
-        facts.append(("failed", f"{result.failed:,}: see gristmill rows {folder} --failures"))
-    if result.waiting:
-        facts.append(("waiting", f"{result.waiting:,} for people"))
-    spent = result.spent
-    used = f"{spent.calls:,} answers, {spent.input_tokens:,} tokens in, {spent.output_tokens:,} out"
-    facts.append(("cost", f"${spent.cost:,.4f} for {used}"))
-    if result.replayed:
-        facts.append(("", f"{result.replayed:,} answers came from the journal, free of charge"))
-    if result.stopped:
-        facts.append(("stopped", f"{result.stopped}. Go on with: gristmill resume {folder}"))
-    facts += [("note", note) for note in result.notes]
-    facts.append(("look", f"gristmill rows {folder}{' [--rejects]' if result.reject_counts else ''}"))
-    for label, text in facts:
-        # The terminal may wrap: a path or a command that we broke could not be copied.
-        console.print(Text.assemble((f"{label:>8}  ", "bold"), text), soft_wrap=True)
 
 
 def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> None:
@@ -571,43 +427,7 @@ def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> 
     options["max_candidates"] = options["max_candidates"] or 20 * count
     with tempfile.TemporaryDirectory(prefix="gristmill-preview-") as folder:
         result = api.run(name, out=Path(folder) / "run", **options)
-        _show_preview(result)
-
-
-def _show_preview(result: Result) -> None:
-    import msgspec
-
-    from gristmill.execute import looking
-    from gristmill.models.protocol import Question
-    from gristmill.rows import ordered
-    from gristmill.testing import text_of
-
-    console = _console()
-    with looking(result.folder) as journal:
-        for place, role, answer, error, body in journal.select(
-            "SELECT place, role, answer, error, body FROM calls JOIN questions ON question=digest ORDER BY calls.rowid"
-        ):
-            console.rule(f"{role} at {place}", align="left", style="dim")
-            plain = msgspec.json.decode(body)
-            if plain.get("kind") in ("once", "race"):
-                continue
-            console.print(_plain(text_of(msgspec.convert(plain, Question))), style="cyan")
-            said = msgspec.json.decode(answer) if answer else error
-            console.print(_plain(said["text"] if isinstance(said, dict) else _short(said, 400)), style="green")
-        for title, data in journal.select("SELECT name, data FROM rows ORDER BY place, seq"):
-            console.rule(f"row: {title}", align="left")
-            plain = msgspec.json.decode(data)
-            plain.pop("lineage", None)
-            _print_record(console, ordered(plain))
-        for reason, data in journal.select("SELECT reason, data FROM rejects ORDER BY place, seq"):
-            console.rule(f"reject: {reason}", align="left", style="red")
-            _print_record(console, msgspec.json.decode(data))
-        for _, data in journal.select("SELECT kind, data FROM failures"):
-            console.rule("failure", align="left", style="red")
-            _print_record(console, msgspec.json.decode(data))
-    rows, rejected = sum(result.counts.values()), sum(result.reject_counts.values())
-    console.rule()
-    console.print(f"preview: {rows} rows, {rejected} rejects, ${result.spent.cost:.4f}; nothing was kept")
+        printing.show_preview(result)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,0 +1,193 @@
+"""What the commands print: reports, records, explanations. On standard output; progress is elsewhere, on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gristmill.contract import Recipe
+    from gristmill.execute import Result
+
+
+def explain_parts(console: Any, method: Recipe) -> None:
+    from rich.table import Table
+
+    from gristmill.rows import columns, required
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    if method.seed:
+        needed = required(method.seed)
+        names = ", ".join(c if c in needed else f"[{c}]" for c in columns(method.seed))
+        whole = "the whole set" if method.shape == "set" else "row by row"
+        shipped = f"; without --seeds the shipped {method.seeds}" if method.seeds else ""
+        grid.add_row("reads", plain_text(f"{names} ({whole}{shipped})"))
+    else:
+        grid.add_row("reads", "nothing: it makes rows from nothing")
+    for kind in method.tables:
+        grid.add_row("makes", plain_text(f"{kind.__name__}: {', '.join(columns(kind))}"))
+    for role, needs in method.roles.items():
+        extra = " (several)" if needs.many else " (optional)" if needs.optional else ""
+        grid.add_row("role", plain_text(f"{role}: {' + '.join(sorted(needs.needs))}{extra}"))
+    for key, kind in method.inputs.items():
+        grid.add_row("input", plain_text(f"--{key} FILE: {', '.join(columns(kind))}"))
+    for key, parameter in method.parameters.items():
+        default = "required" if parameter.default is ... else f"= {_default(parameter.default)}"
+        option = f"--{key.replace('_', '-')}"
+        grid.add_row(option, plain_text(f"{parameter.type_name} {default}  {parameter.doc}"))
+    console.print(grid)
+
+
+def show_models(found: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        print_json(found)
+    else:
+        console = new_console()
+        for entry in found:
+            price = "${:g}/${:g} for a million tokens".format(*entry["price"]) if entry["price"] else "price not known"
+            context = f"{entry['context']:,} tokens of context" if entry["context"] else "context not known"
+            console.print(plain_text(entry["model"]), style="bold", soft_wrap=True)
+            console.print(
+                plain_text(
+                    f"  can {', '.join(entry['can'])}; {context}; {price}; {entry['concurrency']} calls at once"
+                ),
+                soft_wrap=True,
+            )
+            live = f"answers, {entry['seconds']:.2f} s" if entry["error"] is None else entry["error"]
+            console.print(plain_text(f"  {live}"), style="red" if entry["error"] else "green", soft_wrap=True)
+
+
+def report(result: Result) -> None:
+    from rich.text import Text
+
+    console = new_console()
+    folder = result.folder
+    first = next(result.iterate(), None)
+    if first is not None:
+        from gristmill.rows import content
+
+        console.rule("the first row", align="left")
+        print_record(console, content(first), most=300)
+        console.rule()
+    facts = [("made", f"{result.counts[name]:,} rows of {name} in {path}") for name, path in result.tables.items()]
+    facts = facts or [("made", "no rows")]
+    facts += [("rejected", f"{count:,} {reason}") for reason, count in result.reject_counts.most_common()]
+    if result.failed:
+        facts.append(("failed", f"{result.failed:,}: see gristmill rows {folder} --failures"))
+    if result.waiting:
+        facts.append(("waiting", f"{result.waiting:,} for people"))
+    spent = result.spent
+    used = f"{spent.calls:,} answers, {spent.input_tokens:,} tokens in, {spent.output_tokens:,} out"
+    facts.append(("cost", f"${spent.cost:,.4f} for {used}"))
+    if result.replayed:
+        facts.append(("", f"{result.replayed:,} answers came from the journal, free of charge"))
+    if result.stopped:
+        facts.append(("stopped", f"{result.stopped}. Go on with: gristmill resume {folder}"))
+    facts += [("note", note) for note in result.notes]
+    facts.append(("look", f"gristmill rows {folder}{' [--rejects]' if result.reject_counts else ''}"))
+    for label, text in facts:
+        # The terminal may wrap: a path or a command that we broke could not be copied.
+        console.print(Text.assemble((f"{label:>8}  ", "bold"), text), soft_wrap=True)
+
+
+def facts(result: Result) -> dict[str, Any]:
+    return {
+        "folder": str(result.folder),
+        "recipe": result.recipe.name,
+        "rows": dict(result.counts),
+        "rejects": dict(result.reject_counts),
+        "failures": result.failed,
+        "waiting": result.waiting,
+        "calls": result.calls,
+        "replayed": result.replayed,
+        "input_tokens": result.spent.input_tokens,
+        "output_tokens": result.spent.output_tokens,
+        "cost": result.spent.cost,
+        "stopped": str(result.stopped) if result.stopped else None,
+        "notes": result.notes,
+        "exit_code": result.exit_code,
+        "files": {name: str(path) for name, path in result.tables.items()},
+    }
+
+
+def show_preview(result: Result) -> None:
+    import msgspec
+
+    from gristmill.execute import looking
+    from gristmill.models.protocol import Question
+    from gristmill.rows import ordered
+    from gristmill.testing import text_of
+
+    console = new_console()
+    with looking(result.folder) as journal:
+        for place, role, answer, error, body in journal.select(
+            "SELECT place, role, answer, error, body FROM calls JOIN questions ON question=digest ORDER BY calls.rowid"
+        ):
+            console.rule(f"{role} at {place}", align="left", style="dim")
+            plain = msgspec.json.decode(body)
+            if plain.get("kind") in ("once", "race"):
+                continue
+            console.print(plain_text(text_of(msgspec.convert(plain, Question))), style="cyan")
+            said = msgspec.json.decode(answer) if answer else error
+            console.print(plain_text(said["text"] if isinstance(said, dict) else short(said, 400)), style="green")
+        for title, data in journal.select("SELECT name, data FROM rows ORDER BY place, seq"):
+            console.rule(f"row: {title}", align="left")
+            plain = msgspec.json.decode(data)
+            plain.pop("lineage", None)
+            print_record(console, ordered(plain))
+        for reason, data in journal.select("SELECT reason, data FROM rejects ORDER BY place, seq"):
+            console.rule(f"reject: {reason}", align="left", style="red")
+            print_record(console, msgspec.json.decode(data))
+        for _, data in journal.select("SELECT kind, data FROM failures"):
+            console.rule("failure", align="left", style="red")
+            print_record(console, msgspec.json.decode(data))
+    rows, rejected = sum(result.counts.values()), sum(result.reject_counts.values())
+    console.rule()
+    console.print(f"preview: {rows} rows, {rejected} rejects, ${result.spent.cost:.4f}; nothing was kept")
+
+
+def print_record(console: Any, plain: dict[str, Any], most: int = 2000) -> None:
+    """The fields that hold something, in their order; lists and tables as JSON, cut where they get long."""
+    from rich.text import Text
+
+    for key, value in plain.items():
+        if value not in ("", None, [], {}):
+            text = value if isinstance(value, str) else _compact(value)
+            if len(text) > most:
+                text = f"{text[:most]} … ({len(text) - most:,} more characters)"
+            console.print(Text.assemble((f"{key}: ", "bold"), text))
+
+
+def new_console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def print_json(value: Any) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def plain_text(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def short(value: Any, width: int = 60) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    return short(value) if value != "" else '""'
+
+
+def _compact(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
