@@ -14,7 +14,7 @@ import pytest
 from gristmill.errors import BadInput, EndpointDown, PromptTooLong, Refused, Transient
 from gristmill.models.http import Http, check_key, retry_after
 from gristmill.models.openai import NO_CHANCE, OpenAI
-from gristmill.models.protocol import Backend, Image, Message, Question, assistant, system, user
+from gristmill.models.protocol import Backend, Image, Message, Question, Usage, assistant, system, user
 from gristmill.testing.server import Response, Server, error
 
 KEY = "sk-proj-verysecret0123456789"
@@ -309,6 +309,12 @@ async def test_thoughts_that_only_the_total_counts_are_paid_for():
         assert (await backend.answer(complete("x"), 1)).usage.output == 105
 
 
+async def test_an_endpoint_cannot_give_tokens_back():
+    usage = {"prompt_tokens": -1_000_000, "completion_tokens": -5}
+    async with served(fault=lambda body, before: choices({"text": "x"}, usage=usage)) as (_, backend):
+        assert (await backend.answer(complete("x"), 1)).usage == Usage(0, 0)
+
+
 # Peculiar endpoints
 
 
@@ -445,6 +451,7 @@ async def test_what_may_pass_is_transient_and_carries_the_wait_that_was_asked_fo
     problem = await raised(error(status, "later", retry_after="1.5"))
     assert isinstance(problem, Transient)
     assert problem.retry_after == 1.5
+    assert problem.busy == (status == 429)
     assert (await raised(error(status, "later"))).retry_after is None
 
 

@@ -44,10 +44,14 @@ class PromptTooLong(Refused):
 class Transient(GristmillError):
     """The endpoint could not answer now (429, 5xx, a cut connection). The engine retries; recipes never see it."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None, unreachable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, busy: bool = False, unreachable: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the endpoint asked us to wait, if it did."""
+        self.busy = busy
+        """It is well and has too much to do (429)."""
         self.unreachable = unreachable
         """No connection could be made at all: nothing answered."""
 

@@ -25,13 +25,28 @@ class Halt:
 
     def __init__(self) -> None:
         self.stopped: Stopped | None = None
+        self._resting: set[asyncio.Future[None]] = set()
 
     def stop(self, cause: Stopped) -> None:
         self.stopped = self.stopped or cause
+        for sleeper in self._resting:
+            if not sleeper.done():
+                sleeper.set_result(None)
 
     def check(self) -> None:
         if self.stopped:
             raise Stopped(self.stopped.reason, str(self.stopped))
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep; a stop ends it. Raises Stopped."""
+        self.check()
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resting.add(sleeper)
+        try:
+            await asyncio.wait([sleeper], timeout=seconds)
+        finally:
+            self._resting.discard(sleeper)
+        self.check()
 
 
 @dataclass

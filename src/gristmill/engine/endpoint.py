@@ -1,8 +1,8 @@
 """One server that answers calls: how many at once, when to try again, when to give up.
 
 A backend only says what went wrong; the policy stands here, once for all of them. What is worth a retry (429, 5xx,
-cut connections) is retried with exponential backoff and the endpoint's own `Retry-After`; a 429 makes every call to
-the endpoint wait, not only the one that met it.
+cut connections) is retried with exponential backoff, and not before the endpoint's own `Retry-After`; that makes every
+call to the endpoint wait, not only the one that met it. A stop ends all waiting.
 """
 
 from __future__ import annotations
@@ -11,21 +11,36 @@ import asyncio
 import random
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from gristmill.engine.budget import Budget, Halt, worst_case
 from gristmill.errors import CallFailed, EndpointDown, Transient
 from gristmill.models.protocol import Answer, Backend, Question
 
 TRIES = 8
-"""Attempts for a call that fails for its own reasons (5xx, cut, malformed)."""
+"""Attempts of a call that fail for its own reasons (5xx, cut, malformed)."""
 REFUSED_TRIES = 40
-"""Attempts for a call that is told to wait (429 with or without Retry-After)."""
+"""Attempts of a call, those included that were told to wait (429, or any Retry-After)."""
 UNREACHABLE_TRIES = 5
-"""Attempts where nothing answers at all, about 8 seconds."""
+"""Attempts at which nothing answered at all, this call or any other: about 6 seconds."""
 LONGEST_WAIT = 60.0
 """Seconds between two attempts, unless the endpoint asks for more."""
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds that an endpoint may ask us to wait; one that asks for more is down, and the run can be resumed later."""
 DEAD_AFTER = 8
 """Calls in a row that were given up, with no success between: the endpoint is down, and rows are not spent on it."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """Attempts of one call."""
+
+    all: int = 0
+    failed: int = 0
+    """For the call's own reasons."""
+    unreachable: int = 0
+    """In a row, with no answer to any other call between."""
+    answers: int = 0
 
 
 class Endpoint:
@@ -39,6 +54,7 @@ class Endpoint:
         self.retries = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._quiet_until = 0.0
+        self._answers = 0
         self._given_up_in_a_row = 0
 
     async def call(self, backend: Backend, question: Question, n: int, size: int, budget: Budget) -> Answer:
@@ -49,50 +65,63 @@ class Endpoint:
             EndpointDown: no question can get one.
             Stopped: the budget has no room for it.
         """
-        attempt = 0
+        tries = _Tries()
         while True:
             await self._enter()
             try:
                 self.halt.check()
                 return await self._try(backend, question, n, size, budget)
             except Transient as error:
-                attempt += 1
-                wait = self._after(error, attempt)
+                wait = self._after(error, tries)
             finally:
                 self._leave()
             self.retries += 1
-            await asyncio.sleep(wait)
+            await self.halt.rest(wait)
 
     async def _try(self, backend: Backend, question: Question, n: int, size: int, budget: Budget) -> Answer:
         while (pause := self._quiet_until - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
+            await self.halt.rest(pause)
         most = worst_case(question, n, size)
         await budget.reserve(most, backend.price)
         answer = None
         try:
+            self.halt.check()  # it may have come while this call waited for room
             answer = await backend.answer(question, n)
         finally:
             budget.settle(most, answer.usage if answer else None, backend.price)
+        self._answers += 1
         self._given_up_in_a_row = 0
         return answer
 
-    def _after(self, error: Transient, attempt: int) -> float:
+    def _after(self, error: Transient, tries: _Tries) -> float:
         """Seconds to wait before the next attempt; raises when there should be none."""
-        if error.unreachable and attempt >= UNREACHABLE_TRIES:
-            raise EndpointDown(f"{self.name} does not answer: {error}") from error
-        if attempt >= (TRIES if error.retry_after is None else REFUSED_TRIES):
+        tries.all += 1
+        asked = error.retry_after
+        if error.unreachable:
+            tries.unreachable = tries.unreachable + 1 if tries.answers == self._answers else 1
+            tries.answers = self._answers
+            if tries.unreachable >= UNREACHABLE_TRIES:
+                raise EndpointDown(f"{self.name} does not answer: {error}") from error
+        else:
+            tries.unreachable = 0
+            tries.failed += not error.busy and asked is None
+        if tries.failed >= TRIES or tries.all >= REFUSED_TRIES:
             self._given_up_in_a_row += 1
             if self._given_up_in_a_row >= DEAD_AFTER:
                 raise EndpointDown(
-                    f"{self.name} failed {DEAD_AFTER} calls in a row, each {attempt} times; the last: {error}"
+                    f"{self.name} failed {DEAD_AFTER} calls in a row, each many times; the last: {error}"
                 ) from error
-            raise CallFailed(f"{self.name}: {error} (tried {attempt} times)") from error
+            raise CallFailed(f"{self.name}: {error} (tried {tries.all} times)") from error
         # Jitter, so that calls that failed together do not come back together.
-        backoff: float = min(LONGEST_WAIT, 0.25 * 2.0**attempt) * random.uniform(0.5, 1.0)
-        if error.retry_after is None:
+        backoff: float = min(LONGEST_WAIT, 0.25 * 2.0**tries.all) * random.uniform(0.5, 1.0)
+        if asked is None:
             return backoff
-        self._quiet_until = max(self._quiet_until, time.monotonic() + error.retry_after)
-        return error.retry_after
+        if not asked <= LONGEST_RETRY_AFTER:
+            raise EndpointDown(
+                f"{self.name} asks to wait for {asked / 3600:.1f} hours: {error}. Resume then"
+            ) from error
+        self._quiet_until = max(self._quiet_until, time.monotonic() + asked)
+        return max(asked, backoff)  # a Retry-After of 0 is common, and is no reason to spend all tries at once
 
     async def _enter(self) -> None:
         if self.in_flight < self.limit and not self._waiting:

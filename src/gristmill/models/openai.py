@@ -319,9 +319,9 @@ class OpenAI:
             # A budget must not stand still because an endpoint does not count: 4 characters are about a token.
             written = sum(len(sample.text) + len(sample.thinking) for sample in samples)
             return Usage(len(msgspec.json.encode(asked)) // 4 + 1, written // 4 + 1)
-        prompt = used.prompt_tokens or 0
+        prompt = max(0, used.prompt_tokens or 0)  # an endpoint cannot give tokens back
         # xAI and Gemini count thoughts in the total only.
-        return Usage(prompt, max(used.completion_tokens or 0, (used.total_tokens or 0) - prompt))
+        return Usage(prompt, max(0, used.completion_tokens or 0, (used.total_tokens or 0) - prompt))
 
     async def _embed(self, texts: list[str]) -> Answer:
         vectors: list[list[float]] = []
@@ -404,7 +404,7 @@ class OpenAI:
                 f"without raw completions can be asked in chat: ,as=complete"
             )
         if status in (408, 409, 425, 429) or (status >= 500 and "not supported" not in said):
-            return Transient(text, retry_after=retry_after(headers))
+            return Transient(text, retry_after=retry_after(headers), busy=status == 429)
         refused = Refused(text, status=status, code=problem.code)
         return _Peculiar(problem, refused) if status in (400, 422) else refused
 
