@@ -219,6 +219,7 @@ def test_models_are_asked_once_and_one_that_is_down_is_named(url):
     [entry] = json.loads(good.stdout)
     assert entry["error"] is None
     assert "Chat" in entry["can"]
+    assert entry["bound"] == ["every role without a model of its own"]
     bad = gristmill("models", "--model", "openai:test@http://127.0.0.1:9/v1")
     assert bad.returncode == 1
     assert "cannot connect" in bad.stdout

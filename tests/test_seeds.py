@@ -1,6 +1,8 @@
 """Reading what users bring, and saying what is wrong with it before anything is asked."""
 
 import json
+import sys
+import types
 
 import pytest
 from hypothesis import given
@@ -115,6 +117,21 @@ def test_a_users_own_id_can_be_kept_in_a_field(tmp_path):
     [row] = read(path, Named, mapping={"id": "name"})
     assert row.name == "mine"
     assert row.id != "mine"
+
+
+def test_a_set_of_the_hub_is_streamed_where_the_library_is_and_named_where_it_is_not(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadInput, match="pip install 'gristmill\\[datasets\\]'"):
+        list(read("hf:someone/something", Document))
+    asked = []
+
+    def load_dataset(name, *, split, streaming):
+        asked.append((name, split, streaming))
+        return iter([{"text": "one"}, {"text": "two"}])
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    assert [row.text for row in read("hf:someone/something:test", Document)] == ["one", "two"]
+    assert asked == [("someone/something", "test", True)]
 
 
 @given(st.lists(st.text(), min_size=1, max_size=20))

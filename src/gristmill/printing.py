@@ -46,6 +46,7 @@ def show_models(found: list[dict[str, Any]], json: bool) -> None:
             price = "${:g}/${:g} for a million tokens".format(*entry["price"]) if entry["price"] else "price not known"
             context = f"{entry['context']:,} tokens of context" if entry["context"] else "context not known"
             console.print(plain_text(entry["model"]), style="bold", soft_wrap=True)
+            console.print(plain_text(f"  {', '.join(entry['bound'])}"), soft_wrap=True)
             console.print(
                 plain_text(
                     f"  can {', '.join(entry['can'])}; {context}; {price}; {entry['concurrency']} calls at once"

@@ -16,11 +16,15 @@ from gristmill.models.spec import DEFAULT, parse
 def look(
     bound: Mapping[str, list[str]] | None, named: Mapping[str, str], prices: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Each distinct model that is bound or named: what it can do, and whether it answers."""
-    specs = dict.fromkeys(spec for specs in (bound or {}).values() for spec in specs)
-    specs |= dict.fromkeys(named.values())
+    """Each distinct model that is bound or named: for what, what it can do, and whether it answers."""
+    uses: dict[str, list[str]] = {}
+    for role, specs in (bound or {"": [DEFAULT]}).items():
+        for spec in specs:
+            uses.setdefault(spec, []).append(f"role {role}" if role else "every role without a model of its own")
+    for name, spec in named.items():
+        uses.setdefault(spec, []).append(f"named {name!r}")
     known = price_table.load(prices)
-    return [asyncio.run(_look(parse(spec).open(known), spec)) for spec in specs or [DEFAULT]]
+    return [{**asyncio.run(_look(parse(spec).open(known), spec)), "bound": use} for spec, use in uses.items()]
 
 
 async def _look(backend: Backend, spec: str) -> dict[str, Any]:
