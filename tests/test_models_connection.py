@@ -287,8 +287,8 @@ async def test_50_megabytes_in_small_pieces_take_time_in_proportion():
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", b"\r\n0\r\n\r\n"),
     ):
         one = min([await cost(small, head % small, tail) for _ in range(3)])
-        eight = await cost(large, head % large, tail)
-        assert eight < max(20 * one, 1.0), (one, eight)  # eight times as much; where it is quadratic, 64 times
+        eight = min([await cost(large, head % large, tail) for _ in range(2)])
+        assert eight < max(30 * one, 2.0), (one, eight)  # eight times as much; where it is quadratic, 64 times
 
 
 # Hostile
