@@ -119,7 +119,8 @@ async def served(talk: Talk, *, tls: ssl.SSLContext | None = None):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for peer in server.peers:
-            peer.writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # asyncio's, where the transport is gone already
+                peer.writer.transport.abort()
         await turns(5)
 
 
@@ -478,6 +479,31 @@ async def test_an_answer_before_the_request_is_out_ends_the_connection():
         assert (await client.post("/x", bytes(50 << 20)))[0] == 413
         await until(lambda: server.left)
         assert not client._idle
+
+
+@pytest.mark.parametrize("part", [b"", GOOD[:-1], b"HTTP/1.0 413 Too Large\r\n\r\nno"])
+async def test_a_server_that_ends_its_side_while_the_request_goes_out_is_not_sent_the_rest(part):
+    read = 0
+
+    async def talk(peer):
+        nonlocal read
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(part)
+        peer.writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            while data := await peer.reader.read(1 << 16):
+                read += len(data)
+                await asyncio.sleep(0.001)
+
+    async with served(talk) as server, opened(server.url) as client:
+        if part.endswith(b"no"):
+            assert (await client.post("/x", bytes(60 << 20)))[::2] == (413, b"no")
+        else:
+            with pytest.raises(Broken):
+                await client.post("/x", bytes(60 << 20))
+        await turns(5)
+        assert not client._all
+    assert read < 40 << 20
 
 
 @pytest.mark.parametrize("wait", [0.02, 0])

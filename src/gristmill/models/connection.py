@@ -210,6 +210,11 @@ class _Connection(asyncio.Protocol):
         self._alive.add(self)
         _watch(transport)
 
+    def eof_received(self) -> None:
+        # asyncio would first send what is left of the request, to nobody; and `abort` fails on what it closed that way.
+        if self.transport is not None:
+            self.transport.abort()
+
     def connection_lost(self, error: Exception | None) -> None:
         self._keep = False
         self._alive.discard(self)
