@@ -82,8 +82,10 @@ async def test_the_prompt_carries_the_requirements_and_the_number_of_tasks():
     generator = model()
     await run(alpaca, SEEDS, generator=generator, target=1, tasks_per_call=12, **one_by_one())
     prompt = generator.prompts[0]
-    for words in ["repeat a verb", "questions with imperatives", "classification, editing", "nothing but text", "real world",
-                  "in English", "one or two sentences", "no placeholder", "100 words", '"<noinput>"', "12 tasks"]:  # fmt: skip
+    for words in ["a verb that none of the others uses", "some as questions and some as orders", "free writing, classification, editing",
+                  "nothing but text", "no picture and no sound", "real world", "in English", "one sentence, two at most",
+                  "no placeholder", "up to about 100 words", 'the input is "<noinput>"', "output is what a good answer would be, in under 100 words",
+                  "Write 12 exercises", "The 12 exercises:"]:  # fmt: skip
         assert words in prompt
     assert generator.questions[0].sampling["stop"] == ["\n12", "12."]
 
@@ -137,12 +139,46 @@ async def test_a_block_that_is_not_the_three_fields_with_its_number_gives_no_row
     assert [(r.reason, r.details) for r in done.rejects] == [("unparsed", {"number": 5})]
 
 
+@pytest.mark.parametrize("begun", ["4. Instruction:", "\n4. Instruction:", "###\n4. Instruction:"])
+async def test_a_reply_may_begin_with_the_open_words_once_more(begun):
+    said = begun + reply(block(4, "Name three rare metals"), block(5, "List five old trades"))
+    done = await run(alpaca, SEEDS, generator=model(said), target=2, **one_by_one())
+    assert [row.instruction for row in done.rows] == ["Name three rare metals", "List five old trades"]
+    assert not done.rejects
+
+
+@pytest.mark.parametrize("separator", ["###\n5.", "  #### \n\n 5.", "### 5.", "###5."])
+async def test_a_heading_within_an_output_ends_no_block(separator):
+    plan = "# Plan\n\n### First\nStart.\n#### Then ###\nStop."
+    said = reply(block(4, "Draft a short plan", output=plan), block(5, "Name three rare metals", output="Tin ###"))
+    done = await run(alpaca, SEEDS, generator=model(said.replace("###\n5.", separator)), target=2, **one_by_one())
+    assert [row.output for row in done.rows] == [plan, "Tin"]
+    assert not done.rejects
+
+
+async def test_a_task_that_was_not_set_apart_does_not_end_up_in_the_output_before_it():
+    said = reply(
+        block(4, "Name three rare metals") + block(5, "List five old trades"), block(5, "Count the letters given")
+    )
+    done = await run(alpaca, SEEDS, generator=model(said), target=1, **one_by_one())
+    assert [row.instruction for row in done.rows] == ["Count the letters given"]
+    assert [(r.reason, r.details) for r in done.rejects] == [("unparsed", {"number": 4})]
+    assert done.rejects[0].calls == done.rows[0].lineage.calls
+
+
+async def test_line_breaks_of_other_systems_change_nothing():
+    said = reply(block(4, "Name three rare metals"), block(5, "Count the letters given", "a\nb", "3"))
+    done = await run(alpaca, SEEDS, generator=model(said.replace("\n", "\r\n")), target=2, **one_by_one())
+    assert [(row.input, row.output) for row in done.rows] == [("", "Done."), ("a\r\nb", "3")]
+
+
 async def test_a_cut_reply_loses_exactly_its_last_block():
     blocks = [block(4, "List five old trades"), block(5, "Count the letters given"), block(6, "Name three rare metals")]
     done = await run(alpaca, SEEDS, generator=model(Reply(reply(*blocks), finish="length")), target=2, **one_by_one())
     assert [row.instruction for row in done.rows] == ["List five old trades", "Count the letters given"]
     assert [r.reason for r in done.rejects] == ["truncated"]
     assert "rare metals" in done.rejects[0].candidate
+    assert done.rejects[0].calls == done.rows[0].lineage.calls
 
 
 async def test_a_separator_at_the_end_is_no_block():

@@ -45,7 +45,7 @@ def operation_of(question):
     """Every operation whose text stands in the prompt."""
     text = text_of(question)
     marks = {name: prompt.text.partition("{data_format}")[0] for name, prompt in METHODS.items()}
-    marks["in_breadth"] = "You are a prompt creator"
+    marks["in_breadth"] = "Your role: a creator of prompts"
     return [name for name, mark in marks.items() if mark in text]
 
 
@@ -99,8 +99,11 @@ async def test_in_depth_prompts_name_the_budget_and_the_forbidden_words_and_in_b
             assert "rewriter" not in text
         else:
             assert text.endswith("#Rewritten Prompt#:\n")
-            assert "only 5 to 7 words" in text
-            assert "'given prompt' and 'rewritten prompt' must not appear" in text
+            assert "has 5 to 7 words more than #The Given Prompt#" in text
+            assert "without the marks '#The Given Prompt#' and '#Rewritten Prompt#'" in text
+            assert "without the words 'given prompt' and 'rewritten prompt'" in text
+            assert "Keep any table, any code" in text
+            assert "Your role: a rewriter of prompts" in text
         shown = text.count("#The Given Prompt#:\n")
         assert shown == (3 if operation_of(question) == ["complicate_input"] else 1)  # two demonstrations
 
@@ -119,6 +122,12 @@ async def test_the_input_of_a_seed_is_evolved_with_its_instruction():
     done = await run(evol_instruct, [{"instruction": "Sort:", "input": "3 1 2"}], generator=generator, rounds=1)
     assert "Sort:\n3 1 2\n\n#" in text_of(generator.questions[0])
     assert (done.rows[0].instruction, done.rows[0].input) == ("q2", "")
+
+
+async def test_an_answer_that_a_seed_has_already_changes_neither_the_seed_nor_a_call():
+    one = await run(evol_instruct, [{"instruction": "q"}], generator=model())
+    other = await run(evol_instruct, [{"instruction": "q", "output": "a", "source": "s"}], generator=model())
+    assert one.rows == other.rows
 
 
 async def test_the_answer_is_asked_for_without_the_context_of_the_evolution():
@@ -203,6 +212,14 @@ async def test_an_evolution_that_is_empty_or_cut_is_dropped(child, reason):
     done = await run(evol_instruct, [{"instruction": "q"}], generator=model(child=child), rounds=2)
     assert not done.rows
     assert [r.reason for r in done.rejects] == [reason] * 2
+
+
+async def test_an_answer_that_was_cut_is_dropped_and_its_parent_evolves_again():
+    generator = model(answer=Reply("Paris has been the", finish="length"))
+    done = await run(evol_instruct, [{"instruction": "q"}], generator=generator, rounds=2)
+    assert not done.rows
+    assert [(r.reason, r.details["answer"]) for r in done.rejects] == [("truncated", "Paris has been the")] * 2
+    assert [given(question) for question in evolve_prompts(generator)] == ["q", "q"]
 
 
 async def test_a_replay_and_any_concurrency_give_the_same_rows():

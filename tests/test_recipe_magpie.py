@@ -109,6 +109,11 @@ async def test_an_instruction_is_cut_at_the_end_of_its_turn_and_of_its_first_lin
     assert asked(generator, "chat")[0].messages == [Message("user", instruction)]  # and is answered as it is kept
 
 
+async def test_an_instruction_that_a_server_ran_past_is_whole_all_the_same():
+    done = await run(magpie, generator=aligned(Reply(QUESTION + "\nAnd so on and", finish="length")), units=1)
+    assert [row.instruction for row in done.rows] == [QUESTION]
+
+
 async def test_the_server_is_told_to_stop_there_and_how_to_sample():
     generator = aligned()
     await run(magpie, generator=generator, target=1)
@@ -173,6 +178,13 @@ async def test_the_answer_comes_from_an_ordinary_chat_at_temperature_zero():
     assert done.rows[0].output == "By the mark test."
 
 
+@pytest.mark.parametrize(("answer", "reason"), [(" \n", "empty"), (Reply("By the m", finish="length"), "truncated")])
+async def test_an_answer_that_is_empty_or_cut_costs_its_row(answer, reason):
+    done = await run(magpie, generator=aligned(answer=answer), units=1)
+    assert not done.rows
+    assert [(r.reason, r.candidate["instruction"]) for r in done.rejects] == [(reason, QUESTION)]
+
+
 async def test_a_conversation_lets_the_model_write_each_further_turn_of_the_user_raw():
     generator = aligned(
         answer=lambda question: f"Answer to {question.messages[-1].content}", follow_up="And crows?\nYes"
@@ -190,7 +202,7 @@ async def test_a_conversation_lets_the_model_write_each_further_turn_of_the_user
     assert row.output == f"Answer to {QUESTION}"
     second = asked(generator, "complete")[1].prompt
     assert second.startswith("<|im_start|>system\n")
-    assert "follow-up questions" in second
+    assert "going by your answer, further ones" in second
     assert second.endswith(
         f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\nAnswer to {QUESTION}<|im_end|>\n<|im_start|>user\n"
     )
@@ -199,8 +211,16 @@ async def test_a_conversation_lets_the_model_write_each_further_turn_of_the_user
     assert {question.sampling["temperature"] for question in answered} == {0.0}
 
 
-async def test_a_user_who_says_nothing_more_ends_the_conversation_and_the_row_stays():
-    done = await run(magpie, generator=aligned(follow_up="<|im_end|>"), units=1, num_turns=2)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"follow_up": "<|im_end|>"},
+        {"follow_up": Reply("And cr", finish="length")},
+        {"answer": lambda question: "" if len(question.messages) > 1 else "Yes."},
+    ],
+)
+async def test_a_later_turn_that_is_empty_or_cut_ends_the_conversation_and_the_row_stays(options):
+    done = await run(magpie, generator=aligned(**options), units=1, num_turns=2)
     assert len(done.rows) == 1
     assert not list(done.iterate("magpie_conversation"))
     assert [(r.reason, r.details) for r in done.rejects] == [("no_follow_up", {"turn": 2})]
@@ -261,8 +281,8 @@ async def test_selection_tests_every_row_again():
         made("Is it good?", input_quality="good", instruct_reward=-9.0),
         made("Is it average?", input_quality="average"),
         made("Is it liked?", instruct_reward=-11.0),
-        made("Sort these:"),
-        made(""),
+        made("Sort these: "),
+        made(" "),
     ]
     done = await run(magpie_select, rows)
     assert [row.instruction for row in done.rows] == ["Is it good?"]
@@ -303,6 +323,12 @@ async def test_of_neighbours_within_the_threshold_only_the_first_stays():
     assert again.calls == 0
 
 
+async def test_a_vector_of_zeros_is_near_nothing():
+    embedder = Scripted(lambda q: [0.0, 0.0] if q.texts[0] == "b" else [1.0, 0.0], model="mpnet")
+    done = await run(magpie_select, [made("a"), made("b"), made("c")], embedder=embedder)
+    assert [row.instruction for row in done.rows] == ["a", "b"]
+
+
 # -- preference
 
 
@@ -320,6 +346,20 @@ async def test_chosen_and_rejected_have_the_highest_and_lowest_reward_of_five_sa
     again = await replay(done)
     assert again.rows == done.rows
     assert again.calls == 0
+
+
+async def test_answers_that_are_empty_or_cut_are_neither_chosen_nor_rejected():
+    said = iter(["b", " ", Reply("best of a", finish="length"), "a", ""])
+    generator = Scripted(lambda question: next(said))
+    rewards = {"a": 1.0, "b": 2.0, "": 9.0, " ": 9.0, "best of a": 9.0}
+    rewarding = Scripted(lambda question: rewards[question.messages[-1].content], model="armo")
+    done = await run(magpie_preference, [{"instruction": "Count."}], generator=generator, reward=rewarding)
+    assert [(row.chosen, row.rejected) for row in done.rows] == [("b", "a")]
+    assert [r.reason for r in done.rejects] == ["empty", "truncated", "empty"]
+    alone = Scripted(["b", "", "", "", ""])
+    done = await run(magpie_preference, [{"instruction": "Count."}], generator=alone, reward=rewarding)
+    assert not done.rows
+    assert (done.rejects[-1].reason, done.rejects[-1].details) == ("no_contrast", {"rewards": [2.0]})
 
 
 async def test_answers_of_equal_reward_make_no_pair():

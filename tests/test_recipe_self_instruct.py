@@ -94,6 +94,14 @@ async def test_a_round_reads_the_pool_as_it_was_when_the_round_began():
     assert machine == [0] * 4 + [2] * 4
 
 
+async def test_a_round_has_five_prompts_and_a_target_counts_instances():
+    generator = model(instances="Example 1\na\nOutput: b\nExample 2\nc\nOutput: d")
+    done = await run(self_instruct, SEEDS, generator=generator, target=4)
+    assert sum(lists(question) for question in generator.questions) == 5
+    assert len(done.rows) == 4
+    assert len({row.instruction for row in done.rows}) == 2
+
+
 async def test_numbers_of_shown_tasks_are_parameters():
     generator = model()
     await run(
@@ -122,6 +130,47 @@ async def test_a_reply_is_split_at_its_numbers_and_cleaned():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "said", ["9. Name three rare metals", "Sure, here are some more tasks:\n\n 9. Name three rare metals"]
+)
+async def test_what_a_chat_model_says_before_the_open_number_is_no_instruction(said):
+    done = await run(
+        self_instruct, SEEDS, generator=model([f"{said}\n10. List five old trades"]), target=2, **one_by_one()
+    )
+    assert [row.instruction for row in done.rows] == ["Name three rare metals", "List five old trades"]
+    assert not done.rejects
+
+
+async def test_line_breaks_of_other_systems_and_white_space_change_nothing():
+    reply = " Name three rare metals\r\n10.  List five\r\n old trades\u2003\r\n"
+    kind = lambda q: " Yes.\r\n" if "metals" in task_of(q) else "\r\n No"  # noqa: E731
+    instances = lambda q: (  # noqa: E731
+        "Class label: a\r\nx\r\ny\r\nClass label: b\r\n" if "metals" in task_of(q)
+        else "Example 1\r\nx\r\nOutput: y\r\n\r\nExample 2\r\nz\r\nOutput:\r\nw\r\n"
+    )  # fmt: skip
+    done = await run(
+        self_instruct, SEEDS, generator=model([reply], kind=kind, instances=instances), target=4, **one_by_one()
+    )
+    assert [(row.instruction, row.input, row.output) for row in done.rows] == [
+        ("Name three rare metals", "x\r\ny", "a"), ("Name three rare metals", "", "b"),
+        ("List five old trades", "x", "y"), ("List five old trades", "z", "w"),
+    ]  # fmt: skip
+
+
+async def test_seeds_with_braces_and_numbers_of_their_own_are_shown_as_they_are():
+    seeds = [
+        {"instruction": f"{number} {{topic}} {{numbered}}: 3. fry it\n4. eat it\n 5. sleep"} for number in range(8)
+    ]
+    generator = model()
+    done = await run(self_instruct, seeds, generator=generator, target=1, **one_by_one())
+    lines = generator.questions[0].prompt.splitlines()
+    assert len(lines) == 10
+    assert all(
+        re.fullmatch(r"\d\. \d \{topic\} \{numbered\}: 3\. fry it 4\. eat it 5\. sleep", line) for line in lines[1:9]
+    )
+    assert len(done.rows) == 1
+
+
 async def test_a_reply_that_was_cut_is_dropped_whole():
     cut = Reply(" Name three rare metals\n10. Tell me why the", finish="length")
     done = await run(self_instruct, SEEDS, generator=model([cut]), target=1, **one_by_one())
@@ -140,6 +189,7 @@ async def test_a_reply_that_was_cut_is_dropped_whole():
         ("Go to the shop for me", "unsuited", {"word": "Go to"}),
         ("Please draw a big house", "unsuited", {"word": "draw"}),
         ("Write a program that sorts numbers", "writes_program", {}),
+        ("write a Program that sorts numbers", "writes_program", {}),
         ("(Optional) sing a short song", "starts_with_punctuation", {}),
         ("Übersetze den Satz ins Englische", "starts_non_ascii", {}),
     ],
@@ -150,6 +200,7 @@ async def test_an_unfit_instruction_is_rejected_with_its_reason(instruction, rea
     assert [(r.reason, r.details) for r in done.rejects] == [(reason, details)]
     assert [row.instruction for row in done.rows] == ["Name three rare metals"]
     assert not any(instruction in q.prompt for q in generator.questions if instruction)  # neither shown nor answered
+    assert done.rejects[0].calls == done.rows[0].lineage.calls[-1:]  # the reply that it stood in
 
 
 @pytest.mark.parametrize(
@@ -176,6 +227,8 @@ async def test_an_instruction_too_similar_to_a_seed_an_accepted_one_or_one_of_it
         ("too_similar", metal),
     ]
     assert all(r.details["rouge_l"] >= 0.7 for r in done.rejects)
+    assert [len(r.calls) for r in done.rejects] == [1] * 3
+    assert done.rejects[0].calls == done.rejects[1].calls != done.rejects[2].calls
     assert done.rows[0].instruction == metal
 
 
@@ -340,17 +393,27 @@ async def test_a_cut_reply_loses_its_last_instance():
     assert rejects == [("truncated", "hal")]
 
 
-async def test_a_reply_without_an_instance_is_a_reject():
-    rows, rejects = await answered_by("I do not know.")
+@pytest.mark.parametrize("said", ["I do not know.", "The Output is unknown", "", " \r\n\t"])
+@pytest.mark.parametrize("kind", [" Yes", " No"])
+async def test_a_reply_without_an_instance_is_a_reject(said, kind):
+    rows, rejects = await answered_by(said, kind)
     assert rows == []
-    assert rejects == [("no_instances", "I do not know.")]
+    assert rejects == [("no_instances", said)]
+
+
+async def test_what_has_no_output_mark_is_no_output():
+    rows, rejects = await answered_by(
+        "Here are some examples.\nExample 1\nx\nOutput: good\nExample 2\nJust this\nExample 3\nOutput 3 : alone"
+    )
+    assert rows == [("x", "good"), ("", "alone")]
+    assert rejects == [("empty_output", ""), ("empty_output", "")]
 
 
 def test_what_stands_before_the_output_is_the_input_without_its_mark():
     pairs = read_examples("Input: 3 4\nOutput: 7\nInput: 5 6\nOutput: 11")
     assert [(pair.input, pair.output) for pair in pairs] == [("3 4", "7")]
-    pairs = read_examples("Example 1\nOutput: alone\nExample 2.\nJust this")
-    assert [(pair.input, pair.output) for pair in pairs] == [("", "alone"), ("", "Just this")]
+    pairs = read_examples("Example 1\nOutput: alone\nExample 2.\nInput 2: a\nOutput 2: b")
+    assert [(pair.input, pair.output) for pair in pairs] == [("", "alone"), ("a", "b")]
     assert [(pair.input, pair.output) for pair in read_labels("Class label: a\nx\ny\nClass label: b")] == [("x\ny", "a"), ("", "b")]  # fmt: skip
 
 
@@ -368,6 +431,16 @@ async def test_a_row_names_the_three_calls_and_the_eight_tasks_that_made_it():
     assert {first.id, second.id} < set(third.lineage.parents)
     assert not {first.id, second.id, third.id} & set(first.lineage.parents)
     assert fourth.id not in fourth.lineage.parents
+
+
+async def test_a_row_made_after_a_task_that_gave_no_rows_names_the_reply_with_that_task():
+    generator = model([" Name three rare metals"], kind=lambda q: "?" if "metals" in task_of(q) else " No")
+    done = await run(self_instruct, SEEDS, generator=generator, target=1, **one_by_one())
+    assert "Name three rare metals" in shown([question for question in generator.questions if lists(question)][1])
+    row, [reject] = done.rows[0], done.rejects
+    assert len(row.lineage.parents) == 7
+    assert len(row.lineage.calls) == 4
+    assert len(set(row.lineage.calls) - set(reject.calls)) == 4  # the list that named it, not what was asked about it
 
 
 async def test_a_call_that_fails_costs_its_own_instruction_alone():

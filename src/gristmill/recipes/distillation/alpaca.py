@@ -13,18 +13,20 @@ from gristmill.ops.prompts import Prompt
 from gristmill.recipes.distillation.self_instruct import BANNED, Instance, NewTask, admit, most_similar, on_one_line
 
 TASKS = Prompt(
-    """Come up with a varied list of {tasks_per_call} tasks for an AI language model. Requirements:
-1. Do not repeat a verb: each instruction uses another one, for the greatest variety.
-2. Vary the wording as well: mix questions with imperatives.
-3. Vary the type of task: open-ended generation, classification, editing and so on.
-4. A model that reads and writes nothing but text must be able to do the task. So no image or audio as output, and no action in the real world, such as waking someone up or setting a reminder.
-5. Write in English.
-6. An instruction takes one or two sentences, a question or an imperative.
-7. Give each instruction a fitting input: specific and realistic, no placeholder, substantial enough to be a challenge, yet not above 100 words.
-8. Not every task needs an input, such as a question about a fact of the world. Then write "<noinput>" as its input.
-9. The output answers instruction and input fittingly, in less than 100 words.
+    """Write {tasks_per_call} exercises for a program that reads and writes nothing but text. Each has an instruction, an input and an output. No two should feel alike:
+- Begin each instruction with a verb that none of the others uses.
+- Phrase some as questions and some as orders.
+- Mix all kinds of work: free writing, classification, editing, explaining, sums and whatever else comes to mind.
 
-List of {tasks_per_call} tasks:
+What makes a good exercise:
+- It is solved in text alone. It asks for no picture and no sound, and for nothing to be done in the real world, such as making a call or buying a ticket.
+- All of it is in English.
+- The instruction is one sentence, two at most.
+- The input is the very thing to work on, as it might turn up in real life: names, numbers, whole sentences, up to about 100 words, and no placeholder like [text]. Make it rich enough that the work is not trivial.
+- Where the instruction says all that is needed, as general questions do, the input is "<noinput>".
+- The output is what a good answer would be, in under 100 words.
+
+The {tasks_per_call} exercises:
 {demonstrations}###
 {next_number}. Instruction:"""
 )
@@ -40,6 +42,8 @@ DEMONSTRATION = Prompt(
 )
 
 BANNED_TOO = ("video", "audio", "music", "flowchart", "diagram")
+FIELDS = ("Instruction", "Input", "Output")
+SEPARATOR = re.compile(r"^[^\S\n]*#{3,}[^\S\n]*$|#{3,}(?=\s*\d+\.\s+Instruction:|\s*\Z)", re.MULTILINE)
 
 
 class AlpacaSeed(Instruction):
@@ -90,8 +94,8 @@ async def alpaca(
         min_words: of an instruction.
         max_words: of an instruction.
 
-    Rejects: those of `self-instruct` for instructions (`unsuited` has more words here), `unparsed` blocks (details:
-        number) and the last block of a reply that was `truncated`.
+    Rejects: those of `self-instruct` for instructions (`unsuited` has more words here), `unparsed` blocks (also without
+        an instruction or an output; details: number) and the last block of a reply that was `truncated`.
     """
     if len(seeds) < num_prompt_instructions:
         raise BadInput(f"alpaca: {len(seeds)} seed tasks are too few, a prompt shows {num_prompt_instructions}")
@@ -124,18 +128,18 @@ async def alpaca(
 
     while True:
         for reply, shown in await run.map(write, range(request_batch_size), keep_going=True):
-            blocks = f"{first}. Instruction:{reply.text}".split("###")
+            blocks = split_blocks(reply.text, first)
             if reply.truncated:
-                run.reject(blocks.pop(), "truncated")
+                run.reject(blocks.pop(), "truncated", source=reply)
             elif not blocks[-1].strip():
                 blocks.pop()  # the reply ended with a separator
             for number, block in enumerate(blocks, first):
                 try:
                     instruction, instance = read_block(block, number)
                 except Bad as bad:
-                    run.reject(block, bad.reason, **bad.details)
+                    run.reject(block, bad.reason, source=reply, **bad.details)
                     continue
-                if compared := admit(run, pool, instruction, min_words, max_words, (*BANNED, *BANNED_TOO)):
+                if compared := admit(run, pool, instruction, reply, min_words, max_words, (*BANNED, *BANNED_TOO)):
                     row = AlpacaTask(
                         instruction=instruction,
                         input=instance.input,
@@ -147,10 +151,23 @@ async def alpaca(
                     yield row
 
 
+def split_blocks(text: str, first: int) -> list[str]:
+    """The blocks of a reply that goes on after "k. Instruction:", or that begins by saying that once more.
+
+    They are split at "###" alone on its line, before a next instruction or at the end. (The released code splits at
+    any, and so cuts an output at its first heading.)
+    """
+    text = re.sub(rf"^\s*(?:###)?\s*{first}\.\s+Instruction:", "", text)
+    return SEPARATOR.split(f"{first}. Instruction:{text}")
+
+
 def read_block(block: str, number: int) -> tuple[str, Instance]:
-    """Instruction and instance of "k. Instruction: ... k. Input: ... k. Output: ..."; raises Bad for anything else."""
-    parts = re.split(rf"{number}\.\s+(Instruction|Input|Output):", block)
-    if parts[1::2] != ["Instruction", "Input", "Output"]:
+    """Instruction and instance of "k. Instruction: ... k. Input: ... k. Output: ..."; raises Bad for anything else.
+
+    Also for fields of another number: a task that was not set apart would end up in the output before it.
+    """
+    parts = re.split(rf"\b(\d+\.\s+(?:{'|'.join(FIELDS)})):", block)
+    if [" ".join(part.split()) for part in parts[1::2]] != [f"{number}. {part}" for part in FIELDS]:
         raise Bad("unparsed", number=number)
     instruction, given, output = (part.strip() for part in parts[2::2])
     if not instruction or not output:

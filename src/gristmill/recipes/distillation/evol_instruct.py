@@ -6,16 +6,19 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from gristmill import Chat, Instruction, Run, recipe
+from gristmill import Chat, Instruction, Reply, Row, Run, recipe
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.prompts import Prompt
 
 IN_DEPTH = Prompt(
-    """You are a prompt rewriter. Turn the given prompt into a more complex version that well-known AI systems, such as the strongest chat assistants, find slightly harder. It must stay reasonable: people must still understand it and be able to answer it.
-Whatever is not plain text in #The Given Prompt#, such as tables and code, must survive in #Rewritten Prompt#. So must its input.
-Complicate it by this method: {method}
-Do not let #Rewritten Prompt# become verbose: it may add only {added_words} words to #The Given Prompt#.
-'#The Given Prompt#', '#Rewritten Prompt#', 'given prompt' and 'rewritten prompt' must not appear in #Rewritten Prompt#.
+    """Your role: a rewriter of prompts. Below stands #The Given Prompt#; write #Rewritten Prompt#, a version of it that even the strongest AI assistants find a little harder to answer well. A person who reads it must still know what is meant, and must be able to give an answer.
+
+How to make it harder: {method}
+
+Rules:
+- Keep any table, any code and any other material to work on. Nothing of the input may get lost.
+- Be brief. #Rewritten Prompt# has {added_words} words more than #The Given Prompt#, no more than that.
+- Write it as its author would, who knows of no other version: without the marks '#The Given Prompt#' and '#Rewritten Prompt#' and without the words 'given prompt' and 'rewritten prompt'.
 
 #The Given Prompt#:
 {prompt}
@@ -25,12 +28,12 @@ Do not let #Rewritten Prompt# become verbose: it may add only {added_words} word
 )
 
 METHODS = {
-    "add_constraints": Prompt("add one more constraint or requirement to #The Given Prompt#."),
-    "deepening": Prompt("if #The Given Prompt# inquires about something, ask about it in more depth and more breadth."),
-    "concretizing": Prompt("replace general concepts in #The Given Prompt# with more specific ones."),
+    "add_constraints": Prompt("a good answer has to meet one further condition, which you make up and state."),
+    "deepening": Prompt("where it wants to know something, let it dig deeper and look at more sides of the matter."),
+    "concretizing": Prompt("wherever it speaks in general terms, put something specific in their place."),
     "increase_reasoning": Prompt(
-        "if a few simple thoughts solve #The Given Prompt#, rewrite it so that it explicitly demands several steps of "
-        "reasoning."
+        "if a thought or two would do to answer it, change it so that it takes several steps of reasoning, and let it "
+        "ask for these steps in so many words."
     ),
     "complicate_input": Prompt(
         """give it data to work on: #Rewritten Prompt# must contain {data_format} as its input. The data does not count as added words. Two demonstrations:
@@ -49,14 +52,14 @@ Explain why my program stops.
 Explain why this program stops before it prints the last name, and correct it:
 for i in range(len(names) - 1): print(names[i])
 
-Now the prompt to rewrite."""
+End of the demonstrations."""
     ),
 }
 """The five in-depth operations."""
 
 IN_BREADTH = Prompt(
-    """You are a prompt creator. Let #The Given Prompt# inspire you to a wholly new prompt. It belongs to the same domain, but is rarer: further out in the long tail. Its length and its difficulty are about those of #The Given Prompt#. It must be reasonable: people must understand it and be able to answer it.
-'#The Given Prompt#', '#Created Prompt#', 'given prompt' and 'created prompt' must not appear in #Created Prompt#.
+    """Your role: a creator of prompts. Read #The Given Prompt#, then leave it behind: #Created Prompt# asks for something else altogether, from the same field, that hardly anybody would think of asking (far out in the long tail). It is about as long and about as difficult, and makes sense to a person, who could answer it.
+It stands on its own: without the marks '#The Given Prompt#' and '#Created Prompt#' and without the words 'given prompt' and 'created prompt'.
 
 #The Given Prompt#:
 {prompt}
@@ -66,15 +69,13 @@ IN_BREADTH = Prompt(
 )
 
 EQUAL = Prompt(
-    """Compare two instructions to an AI assistant. They are equal if both hold:
-1. They have the same constraints and requirements.
-2. They ask with the same depth and the same breadth.
+    """Would the second of these instructions to an AI assistant teach it anything that the first does not? It would not if whoever gives the one wants just what the other wants: neither sets a condition or makes a demand that the other lacks, and neither goes deeper into its subject or covers more of it. Then they are Equal, however they are worded. Otherwise they are Not Equal.
 
 The first instruction: {first}
 
 The second instruction: {second}
 
-Judge: Equal or Not Equal? Answer with that verdict alone, without a reason."""
+Equal or Not Equal? Say only which."""
 )
 
 OPERATIONS = (*METHODS, "in_breadth")
@@ -91,6 +92,13 @@ STOP_WORDS = """
 """
 
 
+class Seed(Row):
+    """What is evolved. An answer that it may have is not read."""
+
+    instruction: str
+    input: str = ""
+
+
 class EvolvedInstruction(Instruction, kw_only=True):
     """A harder or rarer instruction and its answer."""
 
@@ -102,7 +110,7 @@ class EvolvedInstruction(Instruction, kw_only=True):
 
 @recipe("evol-instruct", seeds="instructions.jsonl")
 async def evol_instruct(
-    seed: Instruction,
+    seed: Seed,
     generator: Chat,
     run: Run,
     judge: Chat | None = None,
@@ -120,7 +128,8 @@ async def evol_instruct(
     A round draws one of six operations with equal odds: five that deepen the instruction and one that makes a new,
     rarer one of its kind. An evolution that fails is put aside and its parent evolves again in the next round; one
     that succeeds takes its parent's place. (Xu et al. 2023, "WizardLM", arXiv:2304.12244, section 3. The public code
-    has neither `complicate_input` nor the elimination step; both are the paper's.)
+    has neither `complicate_input` nor the elimination step; both are the paper's. Which of six data formats
+    `complicate_input` asks for is drawn, too; evolutions and answers that were cut are eliminated here besides.)
 
     What does not need the answer is tested before it is asked for: an evolution that has failed by then costs none.
     Rows leave in the order of their seeds; merging them with the seeds and shuffling belongs to the export.
@@ -138,7 +147,8 @@ async def evol_instruct(
 
     Rejects: `equal` (the judge found no information gained), `unread_verdict` (it said neither), `sorry` (details:
         words), `no_content` (an answer of punctuation and stop words only), `copies_prompt` (details: words),
-        `empty` and `truncated` evolutions. All with operation and round.
+        `empty` and `truncated` evolutions; answers that were cut are `truncated` too (details: answer). All with
+        operation and round.
     """
     sampling: dict[str, Any] = {
         "temperature": temperature,
@@ -147,7 +157,7 @@ async def evol_instruct(
         "frequency_penalty": frequency_penalty,
     }
     judge = judge or generator
-    parent: Instruction = seed
+    parent: Row = seed
     given = f"{seed.instruction}\n{seed.input}".strip()
     for number in range(1, rounds + 1):
         operation = run.draw("operation", OPERATIONS)
@@ -166,7 +176,7 @@ async def evol_instruct(
             if says_equal(verdict.text):
                 raise Bad("equal")
             answer = await generator.chat(task, **sampling)
-            check_answer(answer.text, sorry_max_words)
+            check_answer(answer, sorry_max_words)
         except Bad as bad:
             run.reject(evolved, bad.reason, operation=operation, round=number, **bad.details)
             continue
@@ -184,11 +194,14 @@ def says_equal(verdict: str) -> bool:
     return not re.search(r"(\bnot\b|n't)[^.\n]{0,20}\bequal\b|\bunequal\b", verdict, re.IGNORECASE)
 
 
-def check_answer(answer: str, sorry_max_words: int) -> None:
+def check_answer(reply: Reply, sorry_max_words: int) -> None:
     """Raise Bad for an answer that shows that the evolved instruction cannot be answered."""
+    answer = reply.text
     words = len(answer.split())
     if "sorry" in answer.lower() and words < sorry_max_words:
         raise Bad("sorry", words=words, answer=answer)
     stop_words = STOP_WORDS.split()
     if all(word in stop_words for word in re.findall(r"[^\W_]+(?:'[^\W_]+)?", answer.lower())):
         raise Bad("no_content", answer=answer)
+    if reply.truncated:
+        raise Bad("truncated", answer=answer)

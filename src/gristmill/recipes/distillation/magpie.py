@@ -28,7 +28,7 @@ from gristmill import (
 from gristmill.errors import nearest
 from gristmill.models import templates
 from gristmill.models.templates import PRE_QUERY, Template
-from gristmill.ops.ask import Bad
+from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.prompts import Prompt
 
 CONTROLS = {
@@ -48,22 +48,24 @@ CONTROLS = {
 """System texts that steer what the user will ask."""
 
 MULTI_TURN = Prompt(
-    "You are a helpful AI assistant. The user will engage in a conversation with you of several turns: an initial "
-    "question first, and then follow-up questions on the same subject. Give concise and helpful answers to each."
+    "You are an AI assistant in a longer conversation. Its user asks a first question and then, going by your answer, "
+    "further ones: for more detail, for an example, about something close to it. Answer each one helpfully and briefly."
 )
 
 QUALITY = Prompt(
-    """Rate the quality of a user's query to an AI assistant by how clear, specific and coherent it is:
-- very poor: unclear, vague or incoherent; necessary context is missing.
-- poor: somewhat unclear, or important details are missing; it needs a lot of clarification.
-- average: fairly clear and specific, but some more information would be needed to understand it fully.
-- good: clear, specific and mostly well formed; enough context is given.
-- excellent: very clear, specific and well put; all that is needed is there.
+    """How well can an AI assistant work with this query of a user? Look at whether one can tell what is wanted, how exactly it is said, and whether its parts fit together.
 
 Query:
 {instruction}
 
-Explain its strengths and weaknesses first, and then rate it. Answer in JSON: {"explanation": "...", "input_quality": "..."}"""
+First explain what is good about it and what is not. Then choose one of five:
+- very poor: nobody could tell what is wanted.
+- poor: one would have to guess at much of it, or ask back first.
+- average: the gist is there, but something that matters for the answer was left open.
+- good: one can start right away; at most the wording could be better.
+- excellent: nothing is left to ask and nothing to improve.
+
+Answer in JSON: {"explanation": "...", "input_quality": "..."}"""
 )
 
 DIFFICULTY = Prompt(
@@ -72,7 +74,7 @@ DIFFICULTY = Prompt(
 Query:
 {instruction}
 
-Answer in JSON: {"intent": "the user wants to ...", "knowledge": "to answer, one must know ...", "difficulty": "very easy, easy, medium, hard or very hard"}"""
+Answer in JSON: {"intent": "what is wanted", "knowledge": "what one must know", "difficulty": "very easy, easy, medium, hard or very hard"}"""
 )
 
 CATEGORY = Prompt(
@@ -103,6 +105,7 @@ Category = Literal[
     "creative writing", "role playing", "advice seeking", "brainstorming", "others",
 ]  # fmt: skip
 CATEGORIES = ", ".join(get_args(Category))
+"""Twelve, as in the released code."""
 
 
 class QualityTag(Struct):
@@ -175,7 +178,8 @@ async def magpie(
     so that one that fails costs the least. (Xu et al. 2024, arXiv:2406.08464, section 2.)
 
     Not here: the switch that changes the first token's logits (no endpoint offers it). The language is told by the
-    judge (paper: lingua); its JSON is bound to a schema where the paper's script begins it with "{".
+    judge (paper: lingua); its JSON is bound to a schema where the paper's script begins it with "{". Here besides: an
+    answer that is empty or was cut costs its row, else those cut would be the longest and selected first.
 
     Args:
         judge: tags quality, difficulty, category and language; rows below "good" are rejected.
@@ -197,9 +201,9 @@ async def magpie(
             takes the plain reward, and so do we.
         num_turns: with 2 (the paper's multi-turn set) or more, each row is also continued to a conversation.
 
-    Rejects: `empty`, `truncated` (the instruction), `ends_with_colon`, `low_quality` (details: input_quality),
-        `low_reward` (details: instruct_reward), `unread_tag`, `no_follow_up` (details: turn; costs the conversation,
-        not the row).
+    Rejects: `empty`, `truncated` (the instruction, or its answer), `ends_with_colon`, `low_quality` (details:
+        input_quality), `low_reward` (details: instruct_reward), `unread_tag`, `no_follow_up` (a later turn of the user,
+        or its answer, is empty or was cut; details: turn; costs the conversation, not the row).
     """
     template = None if pre_query_template else template_of(generator.model, family)
     if template is None:
@@ -215,15 +219,14 @@ async def magpie(
     answering: dict[str, Any] = {"temperature": temperature_response, "max_tokens": max_tokens_response}
 
     async def row_of(reply: Reply) -> list[MagpieInstruction | MagpieConversation]:
-        row = MagpieInstruction(instruction=said_by_user(reply.text, ends, sanitize=sanitize))
+        row = MagpieInstruction(instruction=reply.text)
         try:
-            if reply.truncated:
-                raise Bad("truncated")
+            row.instruction = said_by_user(reply, ends, sanitize=sanitize)
             check_fit(row, reward_min)
             if judge:
                 row.input_quality = (await tag(judge, QUALITY(instruction=row.instruction), QualityTag)).input_quality
                 check_fit(row, reward_min)
-            row.output = (await generator.chat([user(row.instruction)], **answering)).text.strip()
+            row.output = complete_reply(await generator.chat([user(row.instruction)], **answering))
             if reward:
                 row.instruct_reward = await reward.reward([user(row.instruction), assistant(row.output)])
                 check_fit(row, reward_min)
@@ -245,12 +248,12 @@ async def magpie(
         for turn in range(2, num_turns + 1):
             dialogue = [(message.role, str(message.content)) for message in messages]
             reply = await generator.complete(template.pre_query(MULTI_TURN(), dialogue), stop=ends, **sampling)
-            follow_up = said_by_user(reply.text, ends, sanitize=sanitize)
-            if reply.truncated or not follow_up:
+            try:
+                messages.append(user(said_by_user(reply, ends, sanitize=sanitize)))
+                messages.append(assistant(complete_reply(await generator.chat(messages, **answering))))
+            except Bad:
                 run.reject(reply, "no_follow_up", turn=turn)
                 return [row]
-            messages.append(user(follow_up))
-            messages.append(assistant((await generator.chat(messages, **answering)).text.strip()))
         turns = [Turn(message.role, str(message.content)) for message in messages]
         return [row, MagpieConversation(messages=turns)]
 
@@ -281,19 +284,28 @@ def template_of(model: str, family: str) -> Template:
     return template
 
 
-def said_by_user(text: str, ends: Sequence[str], *, sanitize: bool) -> str:
-    """What of a raw continuation is the user's: all up to the first of `ends`, where the server did not stop there."""
-    text = text[: min((at for end in ends if (at := text.find(end)) >= 0), default=len(text))].strip()
+def said_by_user(reply: Reply, ends: Sequence[str], *, sanitize: bool) -> str:
+    """What of a raw continuation is the user's: all up to the first of `ends`, where the server did not stop there.
+
+    Raises Bad where that is nothing, or was cut before its end.
+    """
+    found = [at for end in ends if (at := reply.text.find(end)) >= 0]
+    text = reply.text[: min(found, default=None)].strip()
     if sanitize:
         text = MARKERS.split(PREFIXES.sub("", text), maxsplit=1)[0].strip()
+    if not text:
+        raise Bad("empty")
+    if reply.truncated and not found:
+        raise Bad("truncated")
     return text
 
 
 def check_fit(row: MagpieInstruction, reward_min: float) -> None:
     """Raise Bad for a row that would not be selected, by what is known of it so far."""
-    if not row.instruction:
+    instruction = row.instruction.strip()
+    if not instruction:
         raise Bad("empty")
-    if row.instruction.endswith(":"):
+    if instruction.endswith(":"):
         raise Bad("ends_with_colon")
     if row.input_quality not in ("", "good", "excellent"):
         raise Bad("low_quality", input_quality=row.input_quality)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gristmill import Chat, Instruction, Preference, Reply, Reward, Run, assistant, recipe, user
+from gristmill import Chat, Instruction, Preference, Reward, Run, assistant, recipe, user
+from gristmill.ops.ask import Bad, complete_reply
 
 
 class MagpiePreference(Preference, kw_only=True):
@@ -26,7 +27,8 @@ async def magpie_preference(
 ) -> AsyncIterator[MagpiePreference]:
     """Answer an instruction several times and keep the best and the worst by a reward model, as chosen and rejected.
 
-    The last step of Magpie, over the rows of `magpie-select`; any instructions will do. (arXiv:2406.08464)
+    The last step of Magpie, over the rows of `magpie-select`; any instructions will do. (arXiv:2406.08464.) Here
+    besides: answers that are empty or were cut do not take part.
 
     Args:
         reward: scores each pair (paper: ArmoRM).
@@ -34,25 +36,30 @@ async def magpie_preference(
         preference_temperature: of these answers.
         max_tokens_response: tokens an answer.
 
-    Rejects: `no_contrast` where all answers got the same reward (details: reward).
+    Rejects: answers `empty` and `truncated`; `no_contrast` where no two answers differ in reward (details: rewards).
     """
     prompt = f"{row.instruction}\n{row.input}".strip()
-    answers = await generator.chat(
+    answers = []
+    for reply in await generator.chat(
         prompt, n=preference_samples, temperature=preference_temperature, max_tokens=max_tokens_response
-    )
+    ):
+        try:
+            answers.append(complete_reply(reply))
+        except Bad as bad:
+            run.reject(reply, bad.reason)
 
-    async def scored(answer: Reply) -> float:
-        return await reward.reward([user(prompt), assistant(answer.text)])
+    async def scored(answer: str) -> float:
+        return await reward.reward([user(prompt), assistant(answer)])
 
     rewards = await run.map(scored, answers)
-    best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
-    if rewards[best] == rewards[worst]:
-        run.reject(row, "no_contrast", reward=rewards[best])
+    if len(set(rewards)) < 2:
+        run.reject(row, "no_contrast", rewards=rewards)
         return
+    best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
     yield MagpiePreference(
         prompt=prompt,
-        chosen=answers[best].text.strip(),
-        rejected=answers[worst].text.strip(),
+        chosen=answers[best],
+        rejected=answers[worst],
         chosen_reward=rewards[best],
         rejected_reward=rewards[worst],
     )

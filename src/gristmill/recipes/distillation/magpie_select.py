@@ -27,7 +27,8 @@ async def magpie_select(
     """Select from the rows of `magpie` those that are fit and near no earlier one; the longest answers come first.
 
     The tests of `magpie` are made again, so that rows from elsewhere can be selected too; a column that is empty is
-    not tested. (Xu et al. 2024, arXiv:2406.08464, section 2. The paper looks at the 500 nearest neighbours, we at all.)
+    not tested. (Xu et al. 2024, arXiv:2406.08464, section 2. The paper looks for neighbours in the whole set and at the
+    500 nearest; we look at all, among those that passed the tests, so that no row gives way to one that is not kept.)
 
     Args:
         embedder: places the instructions (paper: all-mpnet-base-v2). Without one no near-duplicate is looked for.
@@ -76,7 +77,7 @@ def neighbours(rows: list[MagpieInstruction], vectors: list[list[float]], thresh
     import numpy as np
 
     unit = np.array(vectors)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)  # of nothing an embedder may say nothing
     firsts = []
     for start in range(0, len(rows), 1024):  # in blocks: the whole matrix would not fit into memory
         distances = 2 - 2 * unit[start : start + 1024] @ unit.T

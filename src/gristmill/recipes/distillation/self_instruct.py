@@ -101,6 +101,7 @@ BANNED = (
     "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
 )  # fmt: skip
 """Words of tasks that a language model cannot do."""
+OUTPUT = re.compile(r"Output\s*\d*\s*:")
 
 
 class Instance(Struct, frozen=True):
@@ -156,7 +157,7 @@ async def self_instruct(
     *,
     human_in_prompt: Annotated[int, Meta(ge=1)] = 6,
     machine_in_prompt: Annotated[int, Meta(ge=0)] = 2,
-    request_batch_size: Annotated[int, Meta(ge=1)] = 4,
+    request_batch_size: Annotated[int, Meta(ge=1)] = 5,
     temperature: float = 0.7,
     top_p: float = 0.5,
     presence_penalty: float = 2.0,
@@ -181,7 +182,8 @@ async def self_instruct(
     A prompt shows tasks of people and of the model and lets the model go on with the list. What it adds is filtered,
     also against what it added before. Each new task is asked for its kind; then instances follow, for classification
     with the label before the input, so that the labels are not biased to one class. (Wang et al. 2023, "Self-Instruct",
-    arXiv:2212.10560, section 2.) The export's random prompt formats (7 with input, 6 without) are not part of this.
+    arXiv:2212.10560, section 2.) A run's target counts instances, not instructions. Left to the export: adding the
+    seeds, and the random prompt formats (7 with input, 6 without).
 
     Args:
         human_in_prompt: tasks of people in a prompt. They also stand in for machine tasks while there are too few.
@@ -244,7 +246,7 @@ async def self_instruct(
             max_tokens=clf_max_tokens,
             stop=["\n", "Task"],
         )
-        if (kind := said.text.strip(" \n.").lower()) not in ("yes", "no"):
+        if (kind := said.text.strip().rstrip(".").lower()) not in ("yes", "no"):
             run.reject(task.instruction, "unread_kind", said=said.text)
             return []
         is_classification = kind == "yes"
@@ -270,7 +272,10 @@ async def self_instruct(
                 mean_rouge_l=task.compared.mean,
             )
             for shown in task.shown:
-                run.link(row, task.reply, *(shown.rows[:1] if isinstance(shown, Accepted) else [shown]))
+                sources: Sequence[Row | Reply] = (
+                    [shown] if isinstance(shown, SeedTask) else shown.rows[:1] or [shown.reply]
+                )
+                run.link(row, task.reply, *sources)
             task.rows.append(row)
         return task.rows
 
@@ -280,8 +285,8 @@ async def self_instruct(
             if reply.truncated:
                 run.reject(reply, "truncated")
                 continue
-            for candidate in read_list(reply.text):
-                if compared := admit(run, pool, candidate, min_words, max_words):
+            for candidate in read_list(reply.text, in_prompt + 1):
+                if compared := admit(run, pool, candidate, reply, min_words, max_words):
                     fresh.append(Accepted(candidate, reply, shown, compared))
         for rows in await run.map(answer, fresh, keep_going=True):
             for row in rows:
@@ -306,25 +311,34 @@ def on_one_line(instruction: str) -> str:
     return " ".join(instruction.split()).rstrip(":")
 
 
-def read_list(text: str) -> list[str]:
-    """The instructions of a reply that goes on with a numbered list.
+def read_list(text: str, number: int) -> list[str]:
+    """The instructions of a reply that goes on with a numbered list, after the `number` that stands open.
 
+    A model that answers a chat says something first and repeats the number: all that is no part of the instruction.
     The first letter becomes a capital. (The released code also makes all other letters small, "SQL" to "sql".)
     """
+    text = re.split(rf"(?:^|\n)\s*{number} ?\. ", text, maxsplit=1)[-1]
     pieces = (" ".join(piece.split()) for piece in re.split(r"\n\d+ ?\. ", text))
     return [piece[:1].upper() + piece[1:] for piece in pieces]
 
 
 def admit(
-    run: Run, pool: Novelty, instruction: str, min_words: int, max_words: int, banned: Sequence[str] = BANNED
+    run: Run,
+    pool: Novelty,
+    instruction: str,
+    reply: Reply,
+    min_words: int,
+    max_words: int,
+    banned: Sequence[str] = BANNED,
 ) -> Comparison | None:
     """Filter an instruction. One that passes joins the pool at once, so that the next of its reply meets it there."""
     if bad := objection(instruction, min_words, max_words, banned):
-        run.reject(instruction, bad.reason, **bad.details)
+        run.reject(instruction, bad.reason, source=reply, **bad.details)
         return None
     compared = pool.compare(instruction)
     if compared.highest >= pool.threshold:
-        run.reject(instruction, "too_similar", rouge_l=compared.highest, to=compared.nearest[0][0])
+        rouge_l, to = compared.highest, compared.nearest[0][0]
+        run.reject(instruction, "too_similar", source=reply, rouge_l=rouge_l, to=to)
         return None
     pool.add(instruction)
     return compared
@@ -338,7 +352,7 @@ def objection(instruction: str, min_words: int, max_words: int, banned: Sequence
         return Bad("too_long", words=words)
     if found := re.search(rf"\b({'|'.join(banned)})\b", instruction, re.IGNORECASE):
         return Bad("unsuited", word=found[0])
-    if instruction.startswith("Write a program"):
+    if instruction.lower().startswith("write a program"):
         return Bad("writes_program")
     if instruction[0] in string.punctuation:
         return Bad("starts_with_punctuation")
@@ -352,18 +366,20 @@ def most_similar(compared: Comparison) -> list[Similar]:
 
 
 def read_examples(text: str) -> list[Instance]:
-    """Instances of a reply to INPUT_FIRST: "Example k", an input, "Output:"; or one output alone."""
+    """Instances of a reply to INPUT_FIRST: "Example k", an input, "Output:"; or one output alone.
+
+    An example without "Output:" has an empty one. (The released code takes its text, and any before the first example,
+    for an output.)
+    """
     parts = re.split(r"^\s*Example\s*\d+\s*[.:]?", text, flags=re.MULTILINE)
-    if len(parts) == 1 and "Output" not in text:
+    if len(parts) == 1 and not OUTPUT.search(text):
         return []
     return [read_pair(part) for part in parts if part.strip()]
 
 
 def read_pair(text: str) -> Instance:
-    before, *after = re.split(r"Output\s*\d*\s*:", text)
-    if not after:
-        return Instance("", before.strip())
-    output = re.split(r"Input\s*\d*\s*:", after[0])[0]  # a next input that was given no number of its own
+    before, *after = OUTPUT.split(text)
+    output = re.split(r"Input\s*\d*\s*:", after[0])[0] if after else ""  # a next input without a number of its own
     return Instance(re.sub(r"^\s*Input\s*\d*\s*:", "", before).strip(), output.strip())
 
 
@@ -377,7 +393,7 @@ def read_labels(text: str) -> list[Instance]:
 
 
 def keep(run: Run, instruction: str, instances: list[Instance], most: int) -> list[Instance]:
-    """Filter the instances of an instruction; at most `most`, chosen by chance."""
+    """Filter the instances of an instruction; at most `most`, chosen by chance. Only valid ones can be in conflict."""
     valid: list[Instance] = []
     for instance in instances:
         if reason := "duplicate" if instance in valid else fault(instance):
