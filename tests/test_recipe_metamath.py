@@ -82,6 +82,7 @@ def asked(scripted, what):
         ("Half of 12 boys", "math", ["12"]),
         ("If $x^2 = 9$ and $7$ is prime, what is 2x?", "math", ["9", "7"]),
         ("How many are left?", "gsm8k", []),
+        ("He has 5\nand, \r\n6\tcats.", "gsm8k", ["5", "6"]),
         ("He has 5, 5 and 5.", "gsm8k", ["5", "5", "5"]),
     ],
 )
@@ -155,7 +156,28 @@ async def test_a_question_that_was_only_repeated_is_not_rephrased():
     assert not asked(scripted, "solve")
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["Rephrased question: Bags of 6?", "Sure! Here is the rephrased question:\n\n**Rephrased question:** Bags of 6?"],
+)
+async def test_what_the_model_says_around_a_rephrased_question_is_taken_off(said):
+    done = await run(metamath, [SEED], generator=model(rephrase=said), mix=only("Rephrased"))
+    assert [row.instruction for row in done.rows] == ["Bags of 6?"]
+    done = await run(metamath, [SEED], generator=model(rephrase="Rephrased question:"), mix=only("Rephrased"))
+    assert ([r.reason for r in done.rejects], done.rows) == (["empty", "empty"], [])
+
+
 # -- backward
+
+
+async def test_a_question_with_an_x_of_its_own_gives_no_backward_item_and_one_without_text_nothing():
+    scripted = model(solve="The answer is 15.", rephrase="5 times 3?")
+    done = await run(metamath, [{"question": "What is 5 x 3?", "answer": "15"}], generator=scripted)
+    assert {row.type for row in done.rows} == {"AnsAug", "Rephrased"}
+    assert "unknown_taken" in [r.reason for r in done.rejects]
+    assert not asked(scripted, "backward") + asked(scripted, "state")
+    done = await run(metamath, [{"question": " ", "answer": "15"}], generator=scripted)
+    assert ([r.reason for r in done.rejects], done.rows) == (["no_question"], [])
 
 
 async def test_putting_the_kept_value_for_the_unknown_of_a_fobar_item_gives_the_question_back_with_its_answer():
@@ -171,7 +193,8 @@ async def test_putting_the_kept_value_for_the_unknown_of_a_fobar_item_gives_the_
 
 
 async def test_an_sv_item_states_the_answer_in_place_of_the_last_clause_and_its_unknown_is_the_masked_number():
-    scripted = model()
+    said = iter([STATEMENT, f"Statement: {STATEMENT}"] * 3)  # with the label of the examples, or without it
+    scripted = model(state=lambda question: next(said))
     done = await run(metamath, [SEED], generator=scripted, mix=only("SV"))
     assert len(done.rows) == 6
     for question in asked(scripted, "state"):
@@ -309,6 +332,7 @@ async def test_a_question_without_an_answer_is_rejected_before_anything_is_asked
         ("The answer is 300. No: the answer is 258.", "gsm8k", True),
         ("The answer is 258. No: the answer is 300.", "gsm8k", False),
         ("So it sells 258 rolls.", "gsm8k", False),
+        ("Thus $\\boxed{258}$ rolls in 2 days.", "gsm8k", False),
         ("So it sells 258 rolls.", "math", True),
         ("Thus $\\boxed{258}$ rolls in 2 days.", "math", True),
         ("The answer is $\\frac{516}{2}$.", "math", True),

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from gristmill.errors import BadInput
+from gristmill.models.protocol import Reply
 from gristmill.recipes.preference.ultrafeedback import ASPECTS, PRINCIPLES, ultrafeedback
 from gristmill.testing import Scripted, replay, run, text_of
 
@@ -217,6 +218,8 @@ async def test_world_knowledge_is_shown_for_truthfulness_and_helpfulness_where_t
         ("Be clearer. overall score: 1/10", "Be clearer.", 1),
         ("The Overall Score: 3 would be harsh.\nOverall Score: 8.5", "The Overall Score: 3 would be harsh.", 8.5),
         ("Be clearer.\nOverall Score: 10", "Be clearer.", 10),
+        ("Be clearer.\nOverall Score: 7\nThis overall score is fair.", "Be clearer.", 7),
+        ("Be clearer.\nOverall Score: 7\n- 3 mistakes", "Be clearer.", 7),
     ],
 )
 async def test_a_critique_is_split_at_its_score(said, critique, score):
@@ -234,8 +237,12 @@ async def test_a_critique_is_split_at_its_score(said, critique, score):
     [
         ("Be clearer.", "unread_rating"),
         ("Overall Score: none", "unread_rating"),
+        ("Be clearer.\nOverall Score: [1-10]", "unread_rating"),  # the form, repeated
         ("Overall Score: 11", "rating_out_of_range"),
         ("Overall Score: 0", "rating_out_of_range"),
+        ("**Overall Score: 7**", "no_feedback"),
+        (" \n", "empty"),
+        (Reply("Be clearer.\nOverall Score: 1", finish="length"), "truncated"),  # of 10, perhaps
     ],
 )
 async def test_an_instruction_with_a_critique_without_a_score_is_rejected_whole(said, reason):
@@ -251,6 +258,13 @@ async def test_ratings_that_cannot_be_read_cost_the_instruction_also_after_askin
     done = await feedback(judging=judging)
     assert not done.rows
     assert [(r.reason, r.details["aspect"]) for r in done.rejects] == [("unread_rating", "instruction_following")]
+
+
+async def test_an_instruction_without_text_is_rejected_before_anything_is_asked():
+    models = pool()
+    done = await feedback([{"instruction": " \n"}], models=models)
+    assert [r.reason for r in done.rejects] == ["empty"]
+    assert not [question for model in models for question in model.questions]
 
 
 async def test_an_empty_completion_costs_the_instruction_before_the_judge_is_asked():

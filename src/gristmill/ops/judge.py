@@ -13,22 +13,27 @@ from gristmill.engine.run import Run
 from gristmill.models.protocol import Chat, Messages, Reply
 from gristmill.ops.ask import Bad
 
-NUMBER = r"(-?\d+(?:\.\d+)?)"
+NUMBER = r"(-?\d+(?:\.\d+)?)(?!\d|\.\d| ?[-–] ?\d)"
 
 Side = Literal["a", "b", "tie"]
 
 
 def rating(text: str, *, low: float, high: float, cue: str = "Rating:") -> float:
     """The number after the last `cue` ("Rating: 4", "**Rating:** 4/5"); raises Bad("unread_rating") or
-    Bad("rating_out_of_range")."""
+    Bad("rating_out_of_range"). A scale that is only repeated ("Rating: [1-5]") is none."""
+    return split_rating(text, low=low, high=high, cue=cue)[1]
+
+
+def split_rating(text: str, *, low: float, high: float, cue: str = "Rating:") -> tuple[str, float]:
+    """What stands before the rating, and the rating; raises as `rating`."""
     pattern = re.escape(cue.rstrip(":")) + r"\W{0,4}:?\W{0,4}?" + NUMBER
-    found = re.findall(pattern, text, re.IGNORECASE)
+    found = list(re.finditer(pattern, text, re.IGNORECASE))
     if not found:
         raise Bad("unread_rating", text=text[-300:])
-    value = float(found[-1])
+    value = float(found[-1][1])
     if not low <= value <= high:
         raise Bad("rating_out_of_range", rating=value, low=low, high=high)
-    return value
+    return text[: found[-1].start()], value
 
 
 async def rate(judge: Chat, messages: Messages, *, low: float, high: float, cue: str = "Rating:") -> float:

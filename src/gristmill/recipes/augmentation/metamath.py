@@ -12,6 +12,7 @@ from gristmill.errors import nearest
 from gristmill.ops.answers import final_answer, last_boxed, same_answer
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.prompts import Prompt
+from gristmill.ops.text import strip_framing
 
 SYSTEM = Prompt("You answer a question in the way of the examples that you are given.")
 
@@ -235,9 +236,13 @@ async def metamath(
 
     Rejects: `wrong_answer` (details: answer, wanted), `no_answer`, `empty`, `truncated`, `not_rephrased` (the question
         itself), `unknown_lost` (a statement without the unknown that it should hold), `duplicate`, `over_mix` (more
-        than `mix` wants), all with type; `no_number` (the question has none to mask), `no_gold` (it has no answer).
+        than `mix` wants), all with type; `no_number` (the question has none to mask), `unknown_taken` (it holds an x of its
+        own: no backward question), `no_gold` (it has no answer), `no_question`.
     """
     gold = gold_answer(row)
+    if not row.question.strip():
+        run.reject(row, "no_question")
+        return
     if not gold:
         run.reject(row, "no_gold")
         return
@@ -283,6 +288,7 @@ async def metamath(
 
     async def rephrased() -> list[MetaMathItem]:
         def read(text: str) -> str:
+            text = bare(text, "Rephrased question:")
             if text.split() == row.question.split():
                 raise Bad("not_rephrased")
             return text
@@ -305,6 +311,7 @@ async def metamath(
         rest, clause = last_clause(masked.question)
 
         def read(text: str) -> str:
+            text = bare(text, "Statement:")
             if holds(clause, unknown) and not holds(text, unknown):
                 raise Bad("unknown_lost")
             return SELF_VERIFICATION(rest=rest, statement=text, unknown=unknown).strip()
@@ -315,9 +322,10 @@ async def metamath(
         queries = usable("SV", await ask(STATE, sv_samples, question=clause, answer=gold), read)
         return [item for made in await run.map(answered, queries) for item in made]
 
-    questions = masks(row.question, dataset, unknown)
+    taken = holds(row.question, unknown)  # an unknown beside another x could not be told from it
+    questions = [] if taken else masks(row.question, dataset, unknown)
     if not questions and (mix.get("SV") or mix.get("FOBAR")):
-        run.reject(row, "no_number")
+        run.reject(row, "unknown_taken" if taken else "no_number")
     attempts: dict[Type, Sequence[Callable[[], Coroutine[Any, Any, list[MetaMathItem]]]]] = {
         "AnsAug": [ans_aug],
         "Rephrased": [rephrased],
@@ -363,7 +371,7 @@ def gold_answer(row: MathQuestion) -> str:
 
 def masks(question: str, dataset: Dataset, unknown: str) -> list[Masked]:
     """The question once for each number in it, that number replaced by the unknown. No model is asked."""
-    words = question.split(" ")
+    words = re.split(r"(\s)", question)
     found = []
     for at, word in enumerate(words):
         match = NUMBER.fullmatch(word)
@@ -371,7 +379,7 @@ def masks(question: str, dataset: Dataset, unknown: str) -> list[Masked]:
             match = match if match["value"].lower() in NUMBER_WORDS else None
         if match:
             changed = f"{match['before']}{unknown}{match['after']}"
-            found.append(Masked(" ".join([*words[:at], changed, *words[at + 1 :]]), match["value"]))
+            found.append(Masked("".join([*words[:at], changed, *words[at + 1 :]]), match["value"]))
     return found
 
 
@@ -386,12 +394,22 @@ def last_clause(question: str) -> tuple[str, str]:
     return question[:end].rstrip(), question[end:].strip()
 
 
+def bare(text: str, label: str) -> str:
+    """A reply without the label of the examples, and without what a chat model says around it."""
+    text = re.sub(rf"^[*_]*{re.escape(label)}[*_]*\s*", "", strip_framing(text), flags=re.IGNORECASE)
+    if not text:
+        raise Bad("empty")
+    return text
+
+
 def holds(text: str, unknown: str) -> bool:
     return re.search(rf"\b{unknown}\b", text) is not None
 
 
 def final(text: str, cue: str, dataset: Dataset) -> str:
-    """The answer after its cue: for GSM8K the last number there."""
+    """The answer after its cue: for GSM8K the last number there, and no answer without a cue."""
+    if dataset == "gsm8k" and cue.lower() not in text.lower():
+        raise Bad("no_answer")
     answer = final_answer(text, (cue,), last_number=dataset == "math")
     if answer and dataset == "gsm8k":
         answer = final_answer(answer, (), last_number=True)

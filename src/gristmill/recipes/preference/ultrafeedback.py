@@ -21,8 +21,8 @@ from gristmill import (
     system,
     user,
 )
-from gristmill.ops.ask import Bad
-from gristmill.ops.judge import rating
+from gristmill.ops.ask import Bad, complete_reply
+from gristmill.ops.judge import split_rating
 from gristmill.ops.prompts import Prompt
 
 HELPFULNESS = (
@@ -263,7 +263,7 @@ async def ultrafeedback(
     """Let different models answer an instruction under drawn principles; a judge rates, criticises, and pairs follow.
 
     A call for each completion, one for each of four aspects that sees all completions together, in an order of its
-    own, and one for the critique of each. (Cui et al. 2023, arXiv:2310.01377, section 2, and the repository
+    own (not confirmed), and one for the critique of each. (Cui et al. 2023, arXiv:2310.01377, section 2, and the repository
     OpenBMB/UltraFeedback: a pool of 17 models, judge gpt-4-0613.)
 
     Bind a pool: --model models=A --model models=B and so on. With a single model, as by default, it answers as often
@@ -284,8 +284,9 @@ async def ultrafeedback(
             released data had scores of 1 read as 10; the mean is safer).
         pairs: all: of every two completions that differ in score; best: the best one and another one, drawn.
 
-    Rejects: `empty` completions, `unread_rating` (also an aspect or critique without one; details: aspect, text) and
-        `rating_out_of_range`, which all cost the instruction; `tie` (two completions of one score make no pair;
+    Rejects: `empty` instructions, completions and critiques, `unread_rating` (an aspect or critique without one;
+        details: aspect, text), `rating_out_of_range`, `truncated` critiques and `no_feedback` (nothing but a score),
+        which all cost the instruction; `tie` (two completions of one score make no pair;
         details: score, models).
     """
     pool = {model.model: model for model in models}
@@ -297,6 +298,9 @@ async def ultrafeedback(
     alone = len(pool) == 1
     names = list(pool) * models_per_instruction if alone else run.draw("models", list(pool), k=models_per_instruction)
     instruction = f"{row.instruction}\n{row.input}".strip()
+    if not instruction:
+        run.reject(row, "empty")
+        return
     judging: dict[str, Any] = {
         "temperature": judge_temperature,
         "top_p": judge_top_p,
@@ -339,8 +343,10 @@ async def ultrafeedback(
     async def criticise(answer: Answer) -> tuple[str, str, float]:
         question = CRITIQUE(instruction=instruction, principle=answer.phrasing, response=answer.text)
         reply = await judge.chat(question, **judging)
-        score = rating(reply.text, low=1, high=10, cue=SCORE)
-        feedback = reply.text[: reply.text.lower().rfind(SCORE.lower().rstrip(":"))].strip(" \n*#-")
+        feedback, score = split_rating(complete_reply(reply), low=1, high=10, cue=SCORE)
+        feedback = feedback.strip(" \n*#-")
+        if not feedback:
+            raise Bad("no_feedback", score=score)
         return question, feedback, score
 
     try:
