@@ -135,6 +135,15 @@ async def test_a_story_that_leaves_out_one_of_its_words_is_not_returned(kind):
     assert [r.details["missing"] for r in done.rejects] == [[words_in(q)[kind]] for q in model.questions]
 
 
+async def test_each_word_counts_in_the_forms_of_its_own_part_of_speech():
+    one = {"verbs": ["jump"], "nouns": ["Fish"], "adjectives": ["slow"]}
+    for said, missing in (("He was fishing, jumped and slower.", ["Fish"]), ("A fish jumps, and it slowed.", ["slow"])):
+        done = await run(tinystories, generator=teller(lambda *_, said=said: said), units=1, **one)
+        assert [r.details["missing"] for r in done.rejects] == [missing]
+    done = await run(tinystories, generator=teller(lambda *_: "FISHES JUMPED SLOWER"), units=1, **one)
+    assert len(done.rows) == 1
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "inflected", "others"),
     [
@@ -252,9 +261,29 @@ async def test_a_summary_is_made_from_the_story_and_only_where_the_header_holds_
     assert 5 < len(wanted) < 30
     assert len(summaries) == len(wanted)
     assert all(any(text.endswith(row.story) for text in summaries) for row in wanted)
+    sampled = [question.sampling for question in model.questions if sums_up(question)]
+    assert all(sampling == {"temperature": 0.0, "max_tokens": 100} for sampling in sampled)
 
 
-@pytest.mark.parametrize(("reply", "reason"), [("", "empty"), (Reply("Tom saw", finish="length"), "truncated")])
+async def test_what_the_model_says_around_a_summary_is_taken_off_and_a_sentence_stays_on_its_line():
+    def change(story, question):
+        return f"A Tale\r\n{story}"  # a title without a full stop
+
+    done = await run(
+        tinystories,
+        generator=teller(change, summary="Here is a summary of the story:\nTom saw something."),
+        units=60,
+        instruct=True,
+    )
+    assert {row.summary for row in instructed(done)} == {"", "Tom saw something."}
+    assert "A Tale" in {row.sentence for row in instructed(done)}
+    assert all(row.sentence in row.story and not re.search(r"[\r\n]", row.sentence) for row in instructed(done))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [("", "empty"), ("Here is a summary:", "empty"), (Reply("Tom saw", finish="length"), "truncated")],
+)
 async def test_a_story_stays_when_its_summary_fails(reply, reason):
     done = await run(tinystories, generator=teller(summary=reply), units=30, instruct=True)
     failed = [r for r in done.rejects if r.details["of"] == "summary"]

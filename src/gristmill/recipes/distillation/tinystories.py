@@ -181,7 +181,9 @@ async def instructed(row: TinyStory, generator: Chat, run: Run, max_tokens: int)
     if "words" in kinds:
         other.words = [row.words.verb, row.words.noun, row.words.adjective]
     if "sentence" in kinds:
-        other.sentence = run.draw("sentence", [part.strip() for part in sentences(row.text) if words(part)])
+        other.sentence = run.draw(
+            "sentence", [line.strip() for part in sentences(row.text) for line in part.splitlines() if words(line)]
+        )
     if "features" in kinds:
         other.features = row.features
     if "summary" in kinds:
