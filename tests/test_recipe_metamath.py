@@ -246,6 +246,16 @@ async def test_number_words_are_masked_and_their_figures_accepted():
         assert re.sub(r"\bx\b", row.answer, row.instruction).startswith(seed["question"])
 
 
+@pytest.mark.parametrize(("kind", "made"), [("AnsAug", 2), ("Rephrased", 2), ("SV", 4), ("FOBAR", 2)])
+async def test_two_samples_are_taken_of_each_thing_unless_told_otherwise(kind, made):
+    count = iter(range(100))
+    scripted = model(state=lambda question: f"{STATEMENT} {next(count)}.", backward="The value of x is 258.")
+    done = await run(
+        metamath, [{"question": "It sold 258 rolls. How many?", "answer": "258"}], generator=scripted, mix=only(kind)
+    )
+    assert len(done.rows) + len(done.rejects) == made  # SV: two statements, each solved twice
+
+
 # -- the mix
 
 
@@ -382,7 +392,8 @@ def test_rephrased_examples_keep_their_numbers():
 async def test_calls_sample_at_the_given_temperature_after_a_system_message():
     scripted = model()
     await run(metamath, [SEED], generator=scripted)
-    assert {question.sampling["temperature"] for question in scripted.questions} == {0.7}
+    for question in scripted.questions:
+        assert question.sampling == {"temperature": 0.7, "max_tokens": 512, "stop": ["\nQuestion:"]}
     assert {question.messages[0].role for question in scripted.questions} == {"system"}
 
 

@@ -125,6 +125,12 @@ async def test_principles_are_drawn_by_the_source(source, shares):
         assert len({completion.custom_system_prompt for completion in drawn}) == 11
 
 
+async def test_only_a_draw_of_honesty_becomes_one_of_calibration(monkeypatch):
+    monkeypatch.setattr("gristmill.recipes.preference.ultrafeedback.CALIBRATED", 1.0)
+    done = await feedback([{"instruction": "Name a bird.", "source": "false_qa"}] * 10)
+    assert {c.principle for row in done.rows for c in row.completions} == {"truthfulness", "verbalized_calibration"}
+
+
 # -- judging
 
 
