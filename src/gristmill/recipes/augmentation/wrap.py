@@ -84,7 +84,8 @@ async def wrap(
 
     Rejects: `empty` (also a document without text, and a reply of nothing but framing), `truncated`, `refusal`,
         `too_short` (details: tokens, of), `repetitive` (most sentences say what another one said), `copied` (the chunk
-        itself), `no_tags` (a qa rephrase without "Question:" or "Answer:"). With style and chunk.
+        itself), `no_tags` (a qa rephrase without "Question:" or "Answer:"). With style and chunk. The last three are
+        ours.
     """
     pieces = [piece for piece in chunks(document.text, max_chunk_tokens) if piece.strip()]
     if not pieces:
