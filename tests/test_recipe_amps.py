@@ -141,11 +141,12 @@ async def test_a_training_text_beyond_the_context_is_dropped_and_its_problem_sta
     assert all(approx_tokens(sample.prompt + sample.completion) <= 70 for sample in samples(done))
 
 
-async def test_modules_are_chosen_by_name_or_topic_and_unknown_ones_are_refused_with_a_hint():
+async def test_modules_are_chosen_by_name_or_topic_and_unknown_ones_are_refused_before_a_folder_is_made(tmp_path):
     done = await run(amps, modules=["geometry", "mean"], units=1)
     assert {row.topic for row in done.rows} == {"geometry", "counting and statistics"}
     with pytest.raises(BadInput, match="did you mean geometry"):
-        await run(amps, modules=["geomtry"])
+        await run(amps, modules=["geomtry"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 async def test_the_same_seed_gives_the_same_problems_and_another_seed_others():

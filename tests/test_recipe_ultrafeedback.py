@@ -183,7 +183,7 @@ async def test_an_aspect_that_does_not_apply_is_left_out_of_the_mean():
 async def test_only_honesty_may_not_apply(aspect):
     done = await feedback(judging=judge(lambda name, asked: "N/A" if asked == aspect else 3))
     assert not done.rows
-    assert [(r.reason, r.details["aspect"]) for r in done.rejects] == [("unread_rating", aspect)]
+    assert [(r.reason, r.details["of"]) for r in done.rejects] == [("unread_rating", aspect)]
 
 
 async def test_types_are_kept_with_the_aspects_that_have_them():
@@ -251,19 +251,35 @@ async def test_a_critique_is_split_at_its_score(said, critique, score):
         (Reply("Be clearer.\nOverall Score: 1", finish="length"), "truncated"),  # of 10, perhaps
     ],
 )
-async def test_an_instruction_with_a_critique_without_a_score_is_rejected_whole(said, reason):
-    done = await feedback(judging=judge(critique=lambda name: said))
-    assert [r.reason for r in done.rejects] == [reason]
-    assert not done.rows
-    assert not pairs(done)
-    assert not list(done.iterate("ultra_feedback_critique"))
+async def test_a_critique_without_a_score_is_rejected_and_the_ratings_stay(said, reason):
+    judging = judge(critique=lambda name: said if name == "ant" else "Fine. Overall Score: 5")
+    done = await feedback(models=pool(NAMES[:4]), judging=judging)
+    assert [(r.reason, r.details["of"], r.details["model"]) for r in done.rejects] == [(reason, "critique", "ant")]
+    [row] = done.rows
+    assert {c.model: (c.critique, c.overall_score) for c in row.completions} == {
+        "ant": ("", None), **dict.fromkeys(NAMES[1:4], ("Fine.", 5)),
+    }  # fmt: skip
+    assert done.counts["ultra_feedback_critique"] == 3
+    assert len(pairs(done)) == 6
+
+
+@pytest.mark.parametrize("which", ["all", "best"])
+async def test_a_completion_without_a_score_takes_no_part_in_a_ranking_by_score(which):
+    judging = judge(critique=lambda name: "?" if name == "dog" else f"Fine. Overall Score: {GRADES[name]}")
+    options = {"models": pool(NAMES[:4]), "judging": judging, "rank_by": "overall_score", "pairs": which}
+    done = await feedback(**options)
+    assert len(pairs(done)) == {"all": 3, "best": 1}[which]
+    assert not any("dog" in (pair.chosen_model, pair.rejected_model) for pair in pairs(done))
+    assert {pair.chosen_model for pair in pairs(done)} <= {"bee", "cat"}
+    silent = {**options, "judging": judge(critique=lambda name: "?")}
+    assert not pairs(await feedback(**silent))
 
 
 async def test_ratings_that_cannot_be_read_cost_the_instruction_also_after_asking_again():
-    judging = Scripted(lambda question: '{"text_1": {"rating": 6}}' if question.schema else "Overall Score: 5")
+    judging = Scripted(lambda question: '{"text_1": {"rating": 6}}' if question.schema else "Fine. Overall Score: 5")
     done = await feedback(judging=judging)
     assert not done.rows
-    assert [(r.reason, r.details["aspect"]) for r in done.rejects] == [("unread_rating", "instruction_following")]
+    assert [(r.reason, r.details["of"]) for r in done.rejects] == [("unread_rating", "instruction_following")]
 
 
 async def test_an_instruction_without_text_is_rejected_before_anything_is_asked():

@@ -79,6 +79,10 @@ async def test_each_chunk_is_asked_for_once_in_each_style_after_a_preamble_and_i
     assert len({question.messages[1].content for question in model.questions}) == 4
     assert {question.messages[0].content for question in model.questions} == {model.questions[0].messages[0].content}
     assert {question.messages[0].role for question in model.questions} == {"system"}
+    await run(wrap, [{"text": "One short text."}], generator=model, temperature=0.3, max_tokens_rephrase=50)
+    assert [model.questions[at].sampling for at in (0, -1)] == [
+        {"temperature": 0.7, "max_tokens": 1024}, {"temperature": 0.3, "max_tokens": 50},
+    ]  # fmt: skip
 
 
 async def test_only_the_wanted_styles_are_made_and_unknown_ones_are_refused():
@@ -130,6 +134,7 @@ async def test_real_rows_are_the_document_whole_and_then_its_first_sentences():
     assert len(whole) == 0.6 * tokens(done.rows, real=False) // approx_tokens(TEXT) >= 2
     assert {row.text for row in whole} == {TEXT}
     assert TEXT.startswith(part.text)
+    assert [row.chunks for row in (*whole, part)] == [[0]] * (len(whole) + 1)
     assert part.text.endswith((".", "!", "?"))
     assert (await run(wrap, [DOCUMENT], generator=rewriter(), real_to_synthetic=0)).counts["wrap_text"] == 4
 
@@ -146,6 +151,7 @@ async def test_real_rows_are_the_document_whole_and_then_its_first_sentences():
         (TEXT, "copied"),
         ("A question: what?\nAn answer: the mill by the river, and its wheel of oak.", "no_tags"),
         ("Question: What stands by the river, and what is its wheel made of?", "no_tags"),
+        ("Answer: The mill stands by the river, and its wheel is made of oak.", "no_tags"),
     ],
 )
 async def test_a_reply_that_is_no_rephrase_is_rejected_and_what_it_leaves_makes_no_row(reply, reason):

@@ -189,8 +189,9 @@ class RatedCompletion(Struct):
     annotations: Annotations
     mean_rating: float
     critique: str
-    overall_score: float
-    """1 to 10, as the critique gives it."""
+    """"" where none could be read."""
+    overall_score: float | None
+    """1 to 10, as the critique gives it; None where none could be read."""
 
 
 class UltraFeedbackRow(Row):
@@ -216,21 +217,24 @@ class UltraFeedbackCritique(Completion):
     overall_score: float
 
 
+Rationale = Annotated[str, Meta(max_length=500)]  # characters: a small model that repeats itself comes to an end
+
+
 class Rated(Struct):
     rating: Literal[1, 2, 3, 4, 5]
-    rationale: str
+    rationale: Rationale
 
 
 class RatedOrNot(Struct):
     rating: Literal[1, 2, 3, 4, 5, "N/A"]
-    rationale: str
+    rationale: Rationale
 
 
 class RatedWithType(Struct):
-    type: list[Literal[1, 2, 3]]
-    type_rationale: str
+    type: Annotated[list[Literal[1, 2, 3]], Meta(max_length=3)]
+    type_rationale: Rationale
     rating: Literal[1, 2, 3, 4, 5]
-    rationale: str
+    rationale: Rationale
 
 
 FORMS: dict[str, type[Rated | RatedOrNot | RatedWithType]] = {
@@ -263,8 +267,8 @@ async def ultrafeedback(
     """Let different models answer an instruction under drawn principles; a judge rates, criticises, and pairs follow.
 
     A call for each completion, one for each of four aspects that sees all completions together, in an order of its
-    own (not confirmed), and one for the critique of each. (Cui et al. 2023, arXiv:2310.01377, section 2, and the repository
-    OpenBMB/UltraFeedback: a pool of 17 models, judge gpt-4-0613.)
+    own (not confirmed), and one for the critique of each. (Cui et al. 2023, arXiv:2310.01377, section 2, and the
+    repository OpenBMB/UltraFeedback: a pool of 17 models, judge gpt-4-0613.)
 
     Bind a pool: --model models=A --model models=B and so on. With a single model, as by default, it answers as often
     by itself: then the pairs say which of its own answers is better, and `distinct_models` is 1. A pool of several
@@ -284,10 +288,10 @@ async def ultrafeedback(
             released data had scores of 1 read as 10; the mean is safer).
         pairs: all: of every two completions that differ in score; best: the best one and another one, drawn.
 
-    Rejects: `empty` instructions, completions and critiques, `unread_rating` (an aspect or critique without one;
-        details: aspect, text), `rating_out_of_range`, `truncated` critiques and `no_feedback` (nothing but a score),
-        which all cost the instruction; `tie` (two completions of one score make no pair;
-        details: score, models).
+    Rejects: `empty` instructions and completions, and `unread_rating` of an aspect (details: of, text), which cost the
+        instruction; `unread_rating`, `rating_out_of_range`, `empty`, `truncated` and `no_feedback` (nothing but a
+        score) of a critique, which cost the critique (details: of, model); `tie` (two completions of one score make
+        no pair; details: score, models).
     """
     pool = {model.model: model for model in models}
     if 1 < len(pool) < models_per_instruction:
@@ -337,16 +341,20 @@ async def ultrafeedback(
         try:
             given = (await judge.ask(question, sheet(aspect, len(answers)), **judging)).value
         except Unparsed as error:
-            raise Bad("unread_rating", aspect=aspect, text=error.text[-300:]) from None
+            raise Bad("unread_rating", of=aspect, text=error.text[-300:]) from None
         return [annotation(getattr(given, f"text_{order.index(at) + 1}")) for at in range(len(answers))]
 
-    async def criticise(answer: Answer) -> tuple[str, str, float]:
+    async def criticise(answer: Answer) -> tuple[str, str, float | None]:
         question = CRITIQUE(instruction=instruction, principle=answer.phrasing, response=answer.text)
         reply = await judge.chat(question, **judging)
-        feedback, score = split_rating(complete_reply(reply), low=1, high=10, cue=SCORE)
-        feedback = feedback.strip(" \n*#-")
-        if not feedback:
-            raise Bad("no_feedback", score=score)
+        try:
+            feedback, score = split_rating(complete_reply(reply), low=1, high=10, cue=SCORE)
+            feedback = feedback.strip(" \n*#-")
+            if not feedback:
+                raise Bad("no_feedback", score=score)
+        except Bad as bad:
+            run.reject(reply, bad.reason, of="critique", model=answer.model, **bad.details)
+            return question, "", None
         return question, feedback, score
 
     try:
@@ -359,8 +367,9 @@ async def ultrafeedback(
     for at, (answer, (question, feedback, score)) in enumerate(zip(answers, critiques, strict=True)):
         aspects = Annotations(*(annotations[at] for annotations in annotated))
         completions.append(RatedCompletion(*answer, aspects, aspects.mean, feedback, score))
-        yield UltraFeedbackCritique(question, f"{feedback}\n{SCORE} {score:g}", score)
-    for one, other in compared(completions, pairs, rank_by, run):
+        if score is not None:
+            yield UltraFeedbackCritique(question, f"{feedback}\n{SCORE} {score:g}", score)
+    for one, other in compared([c for c in completions if getattr(c, rank_by) is not None], rank_by, pairs, run):
         better, worse = sorted((one, other), key=lambda completion: -getattr(completion, rank_by))
         scores = getattr(better, rank_by), getattr(worse, rank_by)
         if scores[0] == scores[1]:
@@ -374,13 +383,13 @@ async def ultrafeedback(
 
 
 def compared(
-    completions: list[RatedCompletion], pairs: str, rank_by: str, run: Run
+    ranked: list[RatedCompletion], rank_by: str, pairs: str, run: Run
 ) -> list[tuple[RatedCompletion, RatedCompletion]]:
     """Which completions meet: every two, or the best and another one."""
-    if pairs == "all":
-        return list(combinations(completions, 2))
-    best = max(completions, key=lambda completion: getattr(completion, rank_by))
-    return [(best, run.draw("rejected", [other for other in completions if other is not best]))]
+    if pairs == "all" or len(ranked) < 2:
+        return list(combinations(ranked, 2))
+    best = max(ranked, key=lambda completion: getattr(completion, rank_by))
+    return [(best, run.draw("rejected", [other for other in ranked if other is not best]))]
 
 
 @cache
