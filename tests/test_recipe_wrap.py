@@ -147,6 +147,7 @@ async def test_real_rows_are_the_document_whole_and_then_its_first_sentences():
         (Reply("The mill stands and", finish="length"), "truncated"),
         ("I'm sorry, but I cannot rewrite this text for you.", "refusal"),
         ("Mill.", "too_short"),
+        (" ".join(f"In year {n} the mill stood, and it turned." for n in range(300)), "too_long"),
         ("The mill stands. " * 9, "repetitive"),
         (TEXT, "copied"),
         ("A question: what?\nAn answer: the mill by the river, and its wheel of oak.", "no_tags"),

@@ -79,12 +79,13 @@ async def wrap(
         real_to_synthetic: tokens of real text for each synthetic one; 0 for no real rows.
         temperature: not confirmed.
         max_tokens_rephrase: a rephrase that reaches it is cut, and dropped. Not confirmed.
-        min_share: a rephrase with a smaller share of its chunk's tokens lost what the chunk says. Not confirmed; the
-            paper's clean-up is not published in detail.
+        min_share: a rephrase with a smaller share of its chunk's tokens lost what the chunk says; one of which the
+            chunk would be a smaller share is no rephrase of it. Not confirmed; the paper's clean-up is not published
+            in detail.
 
     Rejects: `empty` (also a document without text, and a reply of nothing but framing), `truncated`, `refusal`,
-        `too_short` (details: tokens, of), `repetitive` (most sentences say what another one said), `copied` (the chunk
-        itself), `no_tags` (a qa rephrase without "Question:" or "Answer:"). With style and chunk. The last three are
+        `too_short` and `too_long` (details: tokens, of), `repetitive` (most sentences say what another one said),
+        `copied` (the chunk itself), `no_tags` (a qa rephrase without "Question:" or "Answer:"). With style and chunk. The last three are
         ours.
     """
     pieces = [piece for piece in chunks(document.text, max_chunk_tokens) if piece.strip()]
@@ -127,6 +128,8 @@ def read(reply: Reply, chunk: str, style: Style, min_share: float) -> str:
         raise Bad("refusal")
     if tokens < min_share * of:
         raise Bad("too_short", tokens=tokens, of=of)
+    if min_share * tokens > of:
+        raise Bad("too_long", tokens=tokens, of=of)
     said = [sentence.strip() for sentence in sentences(text)]
     if len(set(said)) < len(said) / 2:
         raise Bad("repetitive", sentences=len(said), different=len(set(said)))
