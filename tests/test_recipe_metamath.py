@@ -237,7 +237,9 @@ async def test_a_statement_must_keep_the_unknown_that_its_clause_holds():
     seed = {"question": "Rolls cost 2 coins. What do 7 rolls cost?", "answer": "14"}
 
     def state(question):
-        return "They cost 14 coins." if "What do x rolls cost?" in query(question) else "7 rolls cost 14 coins."
+        return (
+            "They cost 14 coins with tax." if "What do x rolls cost?" in query(question) else "7 rolls cost 14 coins."
+        )
 
     done = await run(
         metamath,
@@ -248,7 +250,7 @@ async def test_a_statement_must_keep_the_unknown_that_its_clause_holds():
         backward_samples=1,
     )
     assert [row.instruction for row in done.rows] == ["Rolls cost x coins. 7 rolls cost 14 coins. What is the value of the unknown x?"]  # fmt: skip
-    assert [(r.reason, r.candidate) for r in done.rejects] == [("unknown_lost", "They cost 14 coins.")]
+    assert [(r.reason, r.candidate) for r in done.rejects] == [("unknown_lost", "They cost 14 coins with tax.")]
 
 
 async def test_number_words_are_masked_and_their_figures_accepted():
