@@ -174,8 +174,9 @@ async def test_line_breaks_of_other_systems_change_nothing():
 
 async def test_a_cut_reply_loses_exactly_its_last_block():
     blocks = [block(4, "List five old trades"), block(5, "Count the letters given"), block(6, "Name three rare metals")]
-    done = await run(alpaca, SEEDS, generator=model(Reply(reply(*blocks), finish="length")), target=2, **one_by_one())
-    assert [row.instruction for row in done.rows] == ["List five old trades", "Count the letters given"]
+    done = await run(alpaca, SEEDS, generator=model(Reply(reply(*blocks), finish="length")), target=4, **one_by_one())
+    assert [row.instruction for row in done.rows[:2]] == ["List five old trades", "Count the letters given"]
+    assert done.rows[2].instruction.startswith("Explain w")  # of the next reply
     assert [r.reason for r in done.rejects] == ["truncated"]
     assert "rare metals" in done.rejects[0].candidate
     assert done.rejects[0].calls == done.rows[0].lineage.calls
@@ -205,6 +206,11 @@ async def test_a_separator_at_the_end_is_no_block():
         ("(Optional) sing a short song", "starts_with_punctuation"),
         ("Übersetze den Satz ins Englische", "starts_non_ascii"),
         ("Describe how algae change over very many centuries", "too_similar"),
+        ("Describe how algae change over many aa bb cc dd", "too_similar"),  # six of seven and ten words: 0.71
+        ("Describe how algae change over many aa bb cc dd ee", None),  # and eleven: 0.67
+        ("Sing " + "la " * 149, None),
+        ("Sing " + "la " * 150, "too_long"),
+        *[(f"Explain this {word} in words", "unsuited") for word in ("audio", "music", "flowchart")],
     ],
 )
 async def test_filters_are_those_of_self_instruct_with_more_words(instruction, reason):

@@ -74,6 +74,10 @@ async def test_prompts_show_six_seeds_and_two_machine_tasks_from_the_third_accep
         assert set(machine) <= set(made[:number])
     assert len({tuple(prompt.index(task) for task in prompt if task not in seeds) for prompt in prompts[3:]}) > 1
     assert len({task for prompt in prompts for task in prompt if task in seeds}) == len(SEEDS)
+    assert len({task for prompt in prompts for task in prompt if task not in seeds}) > 5  # of all, not the first two
+    assert any(
+        not set(made[number - 2 : number]) <= set(prompts[number]) for number in range(3, 12)
+    )  # nor the last two
 
 
 async def test_a_prompt_is_a_numbered_list_that_stands_open_at_its_next_number():
@@ -203,10 +207,36 @@ async def test_an_unfit_instruction_is_rejected_with_its_reason(instruction, rea
     assert done.rejects[0].calls == done.rows[0].lineage.calls[-1:]  # the reply that it stood in
 
 
+WORDS = [
+    "image",
+    "images",
+    "graph",
+    "graphs",
+    "picture",
+    "pictures",
+    "file",
+    "files",
+    "map",
+    "maps",
+    "draw",
+    "plot",
+    "go to",
+]
+
+
+async def test_each_word_for_what_a_model_cannot_do_is_one_whole_word():
+    listed = [f"Say {word} a{n} b{n} c{n}" for n, word in enumerate(WORDS)]
+    letters = [f"Say {word}x a{n}x b{n}x c{n}x" for n, word in enumerate(WORDS)]
+    reply = " " + "\n10. ".join(listed + letters)
+    done = await run(self_instruct, SEEDS, generator=model([reply]), target=len(WORDS), **one_by_one())
+    assert [(r.reason, r.details["word"]) for r in done.rejects] == [("unsuited", word) for word in WORDS]
+    assert [row.instruction for row in done.rows] == letters
+
+
 @pytest.mark.parametrize(
     "instruction",
     ["Sing a song please", "Sing " + "la " * 149, "Explain imagery and profiles well", "Withdraw the filed maps4 now",
-     "Tell how to write a program"],
+     "Tell how to write a program", "Explain the word café briefly"],
 )  # fmt: skip
 async def test_a_fit_instruction_at_the_limits_passes(instruction):
     done = await run(self_instruct, SEEDS, generator=model([f" {instruction}"]), target=1, **one_by_one())
@@ -300,7 +330,8 @@ async def test_any_other_task_gets_the_input_first_template():
 
 async def test_the_question_for_the_kind_shows_seeds_of_both_kinds_with_yes_and_no():
     generator = model()
-    await run(self_instruct, SEEDS, generator=generator, target=2, **one_by_one(clf_demos=2, non_clf_demos=5))
+    seeds = [{**seed, "instruction": seed["instruction"].replace(" many ", "\n many ") + ":"} for seed in SEEDS]
+    await run(self_instruct, seeds, generator=generator, target=2, **one_by_one(clf_demos=2, non_clf_demos=5))
     asked = [question.prompt for question in generator.questions if asks_kind(question)]
     answered = re.findall(r"Task: (.*)\nClassification: (\w+)", asked[0])
     assert sorted(answer for _, answer in answered) == ["No"] * 5 + ["Yes"] * 2
@@ -316,6 +347,15 @@ async def test_by_default_up_to_twelve_and_nineteen_seeds_show_the_kinds():
     await run(self_instruct, many, generator=generator, target=1, **one_by_one())
     asked = next(question.prompt for question in generator.questions if asks_kind(question))
     assert (asked.count(" Yes\n"), asked.count(" No\n")) == (12, 19)
+    said = re.findall(r"Classification: (\w+)", asked)
+    assert said not in (sorted(said), sorted(said, reverse=True))  # mixed
+
+
+async def test_a_seed_that_does_not_say_so_is_no_classification():
+    generator = model()
+    await run(self_instruct, [{"instruction": seed["instruction"]} for seed in SEEDS], generator=generator, target=1)
+    asked = next(question.prompt for question in generator.questions if asks_kind(question))
+    assert (asked.count(" Yes\n"), asked.count(" No\n")) == (0, 12)
 
 
 async def test_a_kind_that_is_neither_yes_nor_no_is_a_reject_and_no_guess():
@@ -414,6 +454,8 @@ def test_what_stands_before_the_output_is_the_input_without_its_mark():
     assert [(pair.input, pair.output) for pair in pairs] == [("3 4", "7")]
     pairs = read_examples("Example 1\nOutput: alone\nExample 2.\nInput 2: a\nOutput 2: b")
     assert [(pair.input, pair.output) for pair in pairs] == [("", "alone"), ("a", "b")]
+    [pair] = read_examples("Example 1\nas in Example 4 above\nOutput: b")
+    assert pair.input == "as in Example 4 above"
     assert [(pair.input, pair.output) for pair in read_labels("Class label: a\nx\ny\nClass label: b")] == [("x\ny", "a"), ("", "b")]  # fmt: skip
 
 

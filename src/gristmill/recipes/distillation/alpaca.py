@@ -95,7 +95,7 @@ async def alpaca(
         max_words: of an instruction.
 
     Rejects: those of `self-instruct` for instructions (`unsuited` has more words here), `unparsed` blocks (also without
-        an instruction or an output; details: number) and the last block of a reply that was `truncated`.
+        an output; details: number) and the last block of a reply that was `truncated`.
     """
     if len(seeds) < num_prompt_instructions:
         raise BadInput(f"alpaca: {len(seeds)} seed tasks are too few, a prompt shows {num_prompt_instructions}")
@@ -170,6 +170,6 @@ def read_block(block: str, number: int) -> tuple[str, Instance]:
     if [" ".join(part.split()) for part in parts[1::2]] != [f"{number}. {part}" for part in FIELDS]:
         raise Bad("unparsed", number=number)
     instruction, given, output = (part.strip() for part in parts[2::2])
-    if not instruction or not output:
+    if not output:
         raise Bad("unparsed", number=number)
     return instruction, Instance("" if given.lower() == "<noinput>" else given, output)
