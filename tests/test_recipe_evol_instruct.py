@@ -89,8 +89,12 @@ async def test_the_operation_of_a_row_is_the_one_in_the_prompt_and_is_kept_as_a_
 
 
 async def test_in_depth_prompts_name_the_budget_and_the_forbidden_words_and_in_breadth_prompts_do_not_rewrite():
-    generator = model()
-    await run(evol_instruct, [{"instruction": f"q{i}"} for i in range(20)], generator=generator, added_words="5 to 7")
+    seeds = [{"instruction": f"q{i}"} for i in range(20)]
+    default, generator = model(), model()
+    await run(evol_instruct, seeds, generator=default)
+    await run(evol_instruct, seeds, generator=generator, added_words="5 to 7")
+    words = {re.search(r"has (.*) words more", text)[1] for text in default.prompts if "words more" in text}
+    assert words == {"10 to 20"}
     for question in evolve_prompts(generator):
         text = text_of(question)
         if operation_of(question) == ["in_breadth"]:
@@ -131,12 +135,13 @@ async def test_an_answer_that_a_seed_has_already_changes_neither_the_seed_nor_a_
 
 
 async def test_the_answer_is_asked_for_without_the_context_of_the_evolution():
-    generator = model()
+    generator = model(answer=f"\n{ANSWER} \n")
     done = await run(evol_instruct, [{"instruction": "q"}], generator=generator, rounds=1)
     answered = [q for q in generator.questions if not evolves(q) and not judges(q)]
     assert [text_of(q) for q in answered] == ["q+"]
     assert done.rows[0].output == ANSWER
     assert answered[0].sampling == {"temperature": 1.0, "top_p": 0.9, "max_tokens": 2048, "frequency_penalty": 0.0}
+    assert evolve_prompts(generator)[0].sampling == answered[0].sampling
 
 
 async def test_a_child_that_the_judge_calls_equal_is_dropped_and_its_parent_evolves_again():

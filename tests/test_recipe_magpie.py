@@ -65,13 +65,15 @@ async def test_the_first_request_is_the_text_before_a_users_words_byte_for_byte_
     assert done.rows[0].instruction == QUESTION
 
 
-async def test_the_template_can_be_named_by_its_family_or_given_as_it_is():
-    generator = aligned(model="my-own-model")
+@pytest.mark.parametrize("model", ["my-own-model", "qwen2-7b-instruct"])
+async def test_the_template_can_be_named_by_its_family_or_given_as_it_is(model):
+    generator = aligned(model=model)
     await run(magpie, generator=generator, target=1, family="llama-3")
     assert generator.questions[0].prompt == LLAMA3
-    generator = aligned(model="my-own-model")
-    await run(magpie, generator=generator, target=1, pre_query_template="[INST] ")
+    generator = aligned(QUESTION + "<|eot_id|><|start_header_id|>", model=model)
+    done = await run(magpie, generator=generator, target=1, pre_query_template="[INST] ")
     assert generator.questions[0].prompt == "[INST] "
+    assert done.rows[0].instruction == QUESTION  # the marks of every known family end it
 
 
 async def test_an_unknown_template_is_asked_for_before_the_first_call():
@@ -80,8 +82,9 @@ async def test_an_unknown_template_is_asked_for_before_the_first_call():
         await run(magpie, generator=generator, target=1)
     with pytest.raises(BadInput, match="qwen3"):
         await run(magpie, generator=generator, target=1, family="qwen3")
-    with pytest.raises(BadInput, match="pre_query_template"):
-        await run(magpie, generator=generator, target=1, pre_query_template="[INST] ", control="math")
+    for option in ({"control": "math"}, {"family": "qwen2"}, {"num_turns": 2}):
+        with pytest.raises(BadInput, match="pre_query_template"):
+            await run(magpie, generator=generator, target=1, pre_query_template="[INST] ", **option)
     assert not generator.questions
 
 
@@ -209,6 +212,8 @@ async def test_a_conversation_lets_the_model_write_each_further_turn_of_the_user
     answered = asked(generator, "chat")
     assert [len(question.messages) for question in answered] == [1, 3, 5]
     assert {question.sampling["temperature"] for question in answered} == {0.0}
+    raw = [question.sampling for question in asked(generator, "complete")]
+    assert raw[0] == raw[1] == raw[2]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,12 @@ async def test_a_row_carries_what_judge_reward_model_and_guard_said():
     assert (row.intent, row.knowledge, row.other_categories) == ("the user wants it", "birds", ["reasoning"])
     assert (row.instruct_reward, row.safety) == (1.5, "safe")
     assert rewarding.questions[0].messages == [Message("user", QUESTION), Message("assistant", "By the mark test.")]
-    assert {question.sampling["temperature"] for question in judging.questions} == {0.0}
+    assert {question.sampling["temperature"] for question in [*judging.questions, *guard.questions]} == {0.0}
+    assert f"User: {QUESTION}\n\nAssistant: By the mark test.\n" in text_of(guard.questions[0])
+    marks = ["input_quality", '"difficulty"', "primary_tag"]
+    assert [[mark in text_of(question) for mark in marks] for question in judging.questions] == [
+        [True, False, False], [False, True, False], [False, False, True]
+    ]  # fmt: skip
     assert all(question.schema for question in judging.questions)
     assert all(QUESTION in text_of(question) for question in judging.questions)
 
