@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt
+from gristmill.engine.database import CALL, QUESTION, Statement
 from gristmill.engine.endpoint import Endpoint
-from gristmill.engine.journal import CALL, QUESTION, Journal, Statement
+from gristmill.engine.journal import Journal
 from gristmill.engine.scope import current
 from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, Unparsed
 from gristmill.models.protocol import (

@@ -11,74 +11,35 @@ serves as many calls as arrived meanwhile, and the event loop never waits for th
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
+from gristmill.engine.database import (
+    COPY,
+    FORMAT,
+    META,
+    PROGRESS,
+    SCHEMA,
+    Statement,
+    connect,
+    copy,
+    insert,
+)
+from gristmill.engine.lookup import Lookup
 from gristmill.errors import BadInput, DiskTrouble
-
-FORMAT = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS questions(digest TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS calls(
-    key TEXT NOT NULL UNIQUE,      -- digest of question, place and sample number
-    question TEXT NOT NULL,        -- questions.digest
-    sample INTEGER NOT NULL,
-    place TEXT NOT NULL,           -- step/unit/scope path
-    role TEXT NOT NULL,
-    model TEXT NOT NULL,
-    answer BLOB,                   -- JSON; NULL where the call failed for good
-    error TEXT,                    -- JSON of the failure, raised again in a replay
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cost REAL NOT NULL,            -- USD
-    seconds REAL NOT NULL,
-    reused INTEGER NOT NULL        -- 1: paid for by another run, copied by rerun
-);
-CREATE TABLE IF NOT EXISTS rows(
-    step INTEGER, place INTEGER, seq INTEGER, name TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rejects(
-    step INTEGER, place INTEGER, seq INTEGER, reason TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS failures(
-    step INTEGER, place INTEGER, seq INTEGER, kind TEXT NOT NULL, data BLOB NOT NULL,  -- kind: failed or waiting
-    PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress(
-    step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL);
-"""
-
-# Tables and how to write them; an entry that is there already is left alone, or replaced.
-CALL = "OR IGNORE INTO calls"
-QUESTION = "OR IGNORE INTO questions"
-ROW = "OR REPLACE INTO rows"
-REJECT = "OR REPLACE INTO rejects"
-FAILURE = "OR REPLACE INTO failures"
-PROGRESS = "OR REPLACE INTO progress"
-META = "OR REPLACE INTO meta"
-
-Statement = tuple[str, tuple[Any, ...]]
-"""Which table, and the values of an entry."""
 
 GATHER = 0.005
 """Seconds that entries nobody waits for may gather before they are committed."""
 CHECKPOINT_PAGES = 8000
 """Pages (of 4 KiB) of log before it is folded into the database: the pages of the indexes are rewritten every time."""
-LOOK_UP = "SELECT calls.*, body FROM calls JOIN questions ON digest=question WHERE key=?"
-
-AT_ONCE = (64, 8, 1)
-"""Entries that one INSERT takes. The interpreter's lock is let go once a statement, not once an entry: with a statement
-an entry, the two threads hand it to and fro so often that a run takes half as long again."""
 
 
 class Spent(NamedTuple):
@@ -110,17 +71,16 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._base: Journal | None = None
         self._base_errors = False
-        self._finder: sqlite3.Connection | None = None
-        self._looks = 0
+        self._lookup: Lookup | None = None
         path = folder / "run.db"
         if read_only:
             if not path.exists():
                 raise BadInput(f"{folder} holds no run: there is no run.db in it")
-            self._reader = _connect(path, read_only=True)
+            self._reader = connect(path, read_only=True)
         else:
             self._lock = _exclusive(folder)
             try:
-                self._reader = _connect(path)
+                self._reader = connect(path)
                 self._reader.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             except sqlite3.Error as error:
                 raise DiskTrouble(f"{path}: {error}") from error
@@ -134,7 +94,7 @@ class Journal:
         except sqlite3.Error as error:
             raise BadInput(f"{self.folder}/run.db is not a run of gristmill: {error}") from None
         if found is None and not read_only:
-            _insert(self._reader, META, [("format", str(FORMAT))])
+            insert(self._reader, META, [("format", str(FORMAT))])
         elif found != FORMAT:
             raise BadInput(f"{self.folder} was written in format {found}; this version of gristmill reads {FORMAT}")
 
@@ -173,7 +133,9 @@ class Journal:
         await self.put([])
 
     def _write_loop(self) -> None:
-        connection = _connect(self.folder / "run.db")
+        connection = connect(self.folder / "run.db")
+        if self._base:
+            connection.execute("ATTACH ? AS base", (f"{(self._base.folder / 'run.db').resolve().as_uri()}?mode=ro",))
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         while True:
             self._wake.wait()
@@ -196,7 +158,7 @@ class Journal:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for into, entries in _by_table(batch).items():
-                _insert(connection, into, entries)
+                (copy if into == COPY else insert)(connection, into, entries)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             # From here on nothing more is written: an answer must not look kept after one that was not.
@@ -222,8 +184,8 @@ class Journal:
 
     def release(self) -> None:
         self._reader.close()
-        if self._finder:
-            self._finder.close()
+        if self._lookup:
+            self._lookup.close()
         if self._base:
             self._base.release()
         if self._lock:
@@ -242,31 +204,19 @@ class Journal:
 
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
         """The answer, or the error, kept under a key."""
-        if self._holds_calls and (found := self._look_up(key)):
-            return found[6], found[7]
-        return self._take_from_base(key) if self._base else None
-
-    def _look_up(self, key: str) -> tuple[Any, ...] | None:
-        """An entry of `calls`, with the question's body."""
-        # A read transaction of its own costs ten times the look-up. One open for long would keep the log from being
-        # folded into the database, so it ends with the replay, or after a while.
-        finder = self._finder = self._finder or _connect(self.folder / "run.db", read_only=True)
-        if not finder.in_transaction:
-            finder.execute("BEGIN")
-            self._looks = 0
-        found: tuple[Any, ...] | None = finder.execute(LOOK_UP, (key,)).fetchone()
-        self._looks += 1
-        if found is None or self._looks == 1000:
-            finder.execute("COMMIT")
-        return found
-
-    def _take_from_base(self, key: str) -> tuple[bytes | None, str | None] | None:
-        assert self._base
-        entry = self._base._look_up(key)
-        if entry is None or (entry[7] is not None and not self._base_errors):
+        if self._holds_calls and (found := self._calls.find(key)):
+            return found.answer, found.error
+        if self._base is None or (found := self._base._calls.find(key)) is None:
             return None
-        self.put_later([(QUESTION, (entry[1], entry[13])), (CALL, (*entry[:12], 1))])
-        return entry[6], entry[7]
+        if found.error is not None and not self._base_errors:
+            return None
+        self.put_later([(COPY, (found.number,))])
+        return found.answer, found.error
+
+    @property
+    def _calls(self) -> Lookup:
+        self._lookup = self._lookup or Lookup(self.folder / "run.db")
+        return self._lookup
 
     def meta(self, key: str) -> Any:
         found = self._reader.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
@@ -299,7 +249,7 @@ class Journal:
         self._reader.execute("BEGIN IMMEDIATE")
         for table in ("rows", "rejects", "failures"):
             self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
-        _insert(self._reader, PROGRESS, [(step, place, 0)])
+        insert(self._reader, PROGRESS, [(step, place, 0)])
         self._reader.execute("COMMIT")
 
     def forget_errors(self) -> None:
@@ -320,21 +270,6 @@ def _by_table(
     return entries
 
 
-def _insert(connection: sqlite3.Connection, into: str, entries: list[tuple[Any, ...]]) -> None:
-    done = 0
-    for size in AT_ONCE:
-        while len(entries) - done >= size:
-            some = entries[done : done + size]
-            connection.execute(_sql(into, len(some[0]), size), list(itertools.chain.from_iterable(some)))
-            done += size
-
-
-@cache
-def _sql(into: str, columns: int, entries: int) -> str:
-    marks = f"({','.join('?' * columns)})"
-    return f"INSERT {into} VALUES {','.join([marks] * entries)}"
-
-
 def _resolve(futures: list[asyncio.Future[None]], trouble: DiskTrouble | None) -> None:
     for future in futures:
         if future.done():  # its waiter was cancelled
@@ -343,26 +278,6 @@ def _resolve(futures: list[asyncio.Future[None]], trouble: DiskTrouble | None) -
             future.set_exception(trouble)
         else:
             future.set_result(None)
-
-
-def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    # Who only looks opens the file for writing too where it may: the last to leave then folds the log into the database.
-    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    mode = ("rw" if writable else "ro") if read_only else "rwc"
-    try:
-        connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=30,
-            cached_statements=64,
-        )
-        connection.execute(f"PRAGMA query_only={int(read_only)}")
-        connection.execute("PRAGMA synchronous=FULL")
-    except sqlite3.Error as error:
-        raise BadInput(f"cannot open {path}: {error}") from None
-    return connection
 
 
 def _exclusive(folder: Path) -> IO[bytes]:

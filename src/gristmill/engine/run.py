@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from gristmill.engine.calls import Ledger
-from gristmill.engine.journal import CALL, QUESTION
+from gristmill.engine.database import CALL, QUESTION
 from gristmill.engine.scope import Failure, Reject, Scope, current
 from gristmill.errors import NotInJournal, Stopped
 from gristmill.models.protocol import Reply

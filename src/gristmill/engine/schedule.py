@@ -18,7 +18,7 @@ import msgspec
 
 from gristmill.contract import Recipe
 from gristmill.engine.calls import Handle, Ledger
-from gristmill.engine.journal import FAILURE, PROGRESS, REJECT, ROW, Statement
+from gristmill.engine.database import FAILURE, PROGRESS, REJECT, ROW, Statement
 from gristmill.engine.run import Run, describe, ends_the_run
 from gristmill.engine.scope import Failure, Reject, Scope
 from gristmill.errors import Stopped, Waiting
