@@ -283,11 +283,6 @@ async def test_exactly_the_first_n_accepted_rows_in_place_order(target):
     assert few.rows == many.rows[:target]
 
 
-async def test_seeds_that_end_before_the_target_are_said_to_have_ended():
-    done = await run(answer, seeds(3), model=Scripted(numbered), target=5)
-    assert (len(done.rows), done.notes) == (3, ["5 rows were asked for; the seeds ended after 3"])
-
-
 async def test_a_unique_key_leaves_once_in_place_order_whoever_comes_first():
     @recipe("unique", unique="completion")
     async def unique(row: Ask, model: Chat) -> AsyncIterator[Answered]:

@@ -1,5 +1,6 @@
 """Prompts: gaps, braces that are none, and texts that users put in their place."""
 
+import contextvars
 import sys
 from collections.abc import AsyncIterator
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill import BadInput, Chat, Completion, Row, recipe
-from gristmill.ops.prompts import Prompt, prompts_of, replacing
+from gristmill.ops.prompts import Prompt, check, prompts_of, replace
 from gristmill.testing import Scripted, run
 
 
@@ -63,9 +64,12 @@ async def test_an_unknown_prompt_or_gap_is_refused_before_the_first_call():
     assert model.questions == []
 
 
-def test_nested_replacements_end_with_their_blocks():
-    with replacing(HERE, {"answer": "outer {question}"}):
-        with replacing(HERE, {"answer": "inner {question}"}):
-            assert ANSWER(question="x") == "inner x"
-        assert ANSWER(question="x") == "outer x"
+def test_a_replacement_holds_in_its_own_context_and_ends_with_the_next():
+    def inside() -> list[str]:
+        replace(check(HERE, {"answer": "other {question}"}))
+        said = [ANSWER(question="x")]
+        replace({})
+        return [*said, ANSWER(question="x")]
+
+    assert contextvars.copy_context().run(inside) == ["other x", "Answer: x"]
     assert ANSWER(question="x") == "Answer: x"

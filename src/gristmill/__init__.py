@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gristmill.api import arerun, aresume, arun, rerun, resume, run
+    from gristmill.chain import Chain, Step
     from gristmill.contract import Recipe, recipe
     from gristmill.engine.run import Run
     from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Refused, Unparsed, Waiting
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "gristmill.execute": ["Result"],
     "gristmill.api": ["arerun", "aresume", "arun", "rerun", "resume", "run"],
+    "gristmill.chain": ["Chain", "Step"],
     "gristmill.contract": ["Recipe", "recipe"],
     "gristmill.engine.run": ["Run"],
     "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],
@@ -48,6 +50,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "BadInput",
     "CallFailed",
+    "Chain",
     "Chat",
     "Complete",
     "Completion",
@@ -70,6 +73,7 @@ __all__ = [
     "Rows",
     "Run",
     "Score",
+    "Step",
     "Turn",
     "Unparsed",
     "Waiting",

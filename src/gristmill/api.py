@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gristmill import recipes
-from gristmill.bind import Models, backends_for, spec_text
+from gristmill.assemble import Wall, chain_of, check_target, limits, open_chain, parts_of
+from gristmill.bind import Models
+from gristmill.chain import Chain
 from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, keep_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
-from gristmill.execute import Config, Result, Watcher, config_of, execute
-from gristmill.ops import prompts as prompt_texts
+from gristmill.execute import Config, Part, Result, Watcher, config_of, execute, input_file
 from gristmill.rows import Row, columns, required
 from gristmill.seeds import read
 
@@ -25,7 +25,7 @@ DEFAULT_TARGET = 10
 
 
 async def arun(
-    recipe: str | Recipe,
+    recipe: str | Recipe | Chain,
     *,
     seeds: str | Path | Iterable[Any] | None = None,
     inputs: Mapping[str, str | Path | Iterable[Any]] | None = None,
@@ -33,11 +33,11 @@ async def arun(
     out: str | Path | None = None,
     target: int | None = None,
     units: int | None = None,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
+    max_cost: Wall = None,
+    max_tokens: Wall = None,
     max_candidates: int | None = None,
     concurrency: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     prompts: Mapping[str, str] | None = None,
     mapping: Mapping[str, str] | None = None,
     chunk: int | None = None,
@@ -45,63 +45,72 @@ async def arun(
     watch: Watcher | None = None,
     **settings: Any,
 ) -> Result:
-    """Run a recipe; see `run`."""
-    method = recipes.load(recipe) if isinstance(recipe, str) else recipe
-    if target is None and not method.bounded and units is None:
-        target = DEFAULT_TARGET
-    if max_candidates is None and not method.bounded:
-        max_candidates = max(200, 50 * (target or 1))
-    _positive(target=target, max_tokens=max_tokens, max_candidates=max_candidates, concurrency=concurrency)
-    if max_cost is not None and max_cost < 0:
-        raise BadInput(f"max_cost={max_cost}: a sum of money in USD, 0 or more")
-    source = _seed_source(method, seeds)
-    config = Config(
-        recipe=recipe if isinstance(recipe, str) else method.name,
-        version=method.version,
-        settings=method.settings(settings),
-        prompts=dict(prompts or {}),
-        seed=seed,
-        target=target,
-        units=units,
-        max_cost=max_cost,
-        max_tokens=max_tokens,
-        max_candidates=max_candidates,
-        concurrency=concurrency,
-        seeds=str(source) if isinstance(source, (str, Path)) else "given from Python" if source is not None else "",
-    )
-    backends = backends_for(method, model, prices or {}, max_cost)
-    config.models = {role: [spec_text(b) for b in bound] for role, bound in backends.items()}
-    prompt_texts.check(sys.modules[method.fn.__module__], config.prompts)
-    given = _input_sources(method, inputs)
+    """Run a recipe or a chain; see `run`."""
+    given = {name: value for name, value in locals().items() if name not in ("recipe", "watch", "settings")}
+    parts, config, folder = prepare(recipe, settings, **given)
+    return await execute(parts, config, folder, watch=watch)
+
+
+def prepare(
+    recipe: str | Recipe | Chain,
+    settings: Mapping[str, Any],
+    *,
+    seeds: str | Path | Iterable[Any] | None,
+    inputs: Mapping[str, str | Path | Iterable[Any]] | None,
+    model: Models,
+    out: str | Path | None,
+    mapping: Mapping[str, str] | None,
+    chunk: int | None,
+    prompts: Mapping[str, str] | None,
+    prices: Mapping[str, Any] | None,
+    **options: Any,
+) -> tuple[list[Part], Config, Path]:
+    """Look at all that a user can get wrong, then make the run's folder with what it reads in it."""
+    chain, said = open_chain(recipe)
+    options = {name: said.get(name) if value is None else value for name, value in options.items()}
+    seeds = said.get("seeds") if seeds is None else seeds
+    first = chain.steps[0].method
+    if options["target"] is None and options["units"] is None and not first.bounded:
+        options["target"] = DEFAULT_TARGET
+    check_target(chain, options["target"])
+    options["seed"] = options["seed"] or 0
+    config = Config(steps=[], **limits(chain, options))
+    source = _seed_source(first, seeds)
+    if source is not None:
+        config.seeds = str(source) if isinstance(source, (str, Path)) else "given from Python"
+    model = said.get("model") if model is None else model
+    parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
+    further = _input_sources(chain, inputs)
     # All that a user can get wrong is looked at before the folder is made.
-    folder = Path(out) if out is not None else next_folder(method.name)
+    folder = Path(out) if out is not None else next_folder(chain.name)
     _check_free(folder)
     made = False
     try:
         claim(folder)
         made = True
-        if method.seed and source is not None:
-            keep_input(folder, "seeds", read(source, method.seed, mapping=mapping, chunk=chunk))
-        for name, further in given.items():
-            keep_input(folder, name, read(further, method.inputs[name]))
+        if first.seed and source is not None:
+            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk))
+        for file, (given, kind) in further.items():
+            keep_input(folder, file, read(given, kind))
     except (BadInput, OSError) as error:
         if made:
             _unmake(folder)
         if isinstance(error, OSError):
             raise DiskTrouble(f"cannot write {folder}: {error.strerror or error}") from error
         raise
-    return await execute(method, config, folder, backends, watch=watch)
+    return parts, config, folder
 
 
 async def aresume(
     folder: str | Path,
     *,
     failed: bool = False,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
+    target: int | None = None,
+    max_cost: Wall = None,
+    max_tokens: Wall = None,
     max_candidates: int | None = None,
     concurrency: int | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Chain | None = None,
     model: Models = None,
     prices: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
@@ -109,28 +118,29 @@ async def aresume(
     """Continue a run; see `resume`."""
     folder = Path(folder)
     config = config_of(folder)
-    method = recipe or recipes.load(config.recipe)
-    config.settings = method.settings(config.settings)
-    if method.version != config.version:
-        raise BadInput(
-            f"{folder} was made by version {config.version} of {method.name}, this is version {method.version}: "
-            "use `gristmill rerun` to make the rows anew over its journal"
-        )
-    for name, value in {
-        "max_cost": max_cost,
-        "max_tokens": max_tokens,
-        "max_candidates": max_candidates,
-        "concurrency": concurrency,
-    }.items():
-        if value is not None:
+    chain = chain_of(config, recipe)
+    for step, kept in zip(chain.steps, config.steps, strict=True):
+        if step.method.version != kept.version:
+            raise BadInput(
+                f"{folder} was made by version {kept.version} of {kept.recipe}, this is version {step.method.version}: "
+                "use `gristmill rerun` to make the rows anew over its journal"
+            )
+    before = config.target
+    if target is not None and before is not None and target < before:
+        raise BadInput(f"target={target}: {folder} was asked for {before} rows; it can only be asked for more")
+    check_target(chain, target)
+    given = {"max_cost": max_cost, "max_tokens": max_tokens, "target": target, "max_candidates": max_candidates}
+    for name, value in limits(chain, {**given, "concurrency": concurrency}).items():
+        if value is not None and value != {}:
             setattr(config, name, value)
-    backends = backends_for(method, model or _bound(config), prices or {}, config.max_cost)
-    return await execute(method, config, folder, backends, failed=failed, watch=watch)
+    parts = parts_of(chain, config, model=model, prices=prices)
+    return await execute(parts, config, folder, failed=failed, more=config.target != before, watch=watch)
 
 
 async def arerun(
     base: str | Path,
     *,
+    recipe: str | Recipe | Chain | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     target: int | None = None,
@@ -138,63 +148,69 @@ async def arerun(
     model: Models = None,
     prompts: Mapping[str, str] | None = None,
     seed: int | None = None,
-    max_cost: float | None = None,
-    max_tokens: int | None = None,
+    max_cost: Wall = None,
+    max_tokens: Wall = None,
+    max_candidates: int | None = None,
     concurrency: int | None = None,
     offline: bool = False,
     mapping: Mapping[str, str] | None = None,
     chunk: int | None = None,
-    recipe: Recipe | None = None,
     prices: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
 ) -> Result:
     """Re-execute a run over its journal into a new folder; see `rerun`."""
     base = Path(base)
     config = config_of(base)
-    method = recipe or recipes.load(config.recipe)
-    config.version = method.version
-    config.settings = method.settings({**config.settings, **(settings or {})})
-    config.prompts = {**config.prompts, **(prompts or {})}
+    if isinstance(recipe, (str, Chain)):  # steps were put in, taken out or changed
+        chain, said = open_chain(recipe)
+    else:
+        chain, said = chain_of(config, recipe), {}
     config.seed = config.seed if seed is None else seed
-    config.target = config.target if target is None else target
-    config.max_cost, config.max_tokens = max_cost, max_tokens
-    config.concurrency = concurrency or config.concurrency
-    if config.max_candidates is not None and config.target:
-        config.max_candidates = max(config.max_candidates, 50 * config.target)
-    backends = backends_for(method, model or _bound(config), prices or {}, max_cost)
-    config.models = {role: [spec_text(b) for b in bound] for role, bound in backends.items()}
-    prompt_texts.check(sys.modules[method.fn.__module__], config.prompts)
-    folder = Path(out) if out is not None else next_folder(method.name)
+    given = {
+        "target": next((t for t in (target, said.get("target"), config.target) if t is not None), None),
+        "max_cost": max_cost,
+        "max_tokens": max_tokens,
+        "max_candidates": max_candidates if max_candidates is not None else config.max_candidates,
+        "concurrency": concurrency or config.concurrency,
+    }
+    for name, value in limits(chain, given).items():
+        setattr(config, name, value)
+    check_target(chain, config.target)
+    model = said.get("model") if model is None else model
+    parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
+    folder = Path(out) if out is not None else next_folder(chain.name)
     claim(folder)
+    first = chain.steps[0].method
     try:
         for kept in (base / "inputs").glob("*.parquet"):
             if not (kept.stem == "seeds" and seeds is not None):
                 copy_input(base, folder, kept.stem)
-        if seeds is not None and method.seed:
-            keep_input(folder, "seeds", read(seeds, method.seed, mapping=mapping, chunk=chunk))
+        if seeds is not None and first.seed:
+            keep_input(folder, "seeds", read(seeds, first.seed, mapping=mapping, chunk=chunk))
             config.seeds = str(seeds) if isinstance(seeds, (str, Path)) else "given from Python"
     except BadInput:
         _unmake(folder)
         raise
-    return await execute(method, config, folder, backends, base=base, offline=offline, watch=watch)
+    return await execute(parts, config, folder, base=base, offline=offline, watch=watch)
 
 
-def run(recipe: str | Recipe, **options: Any) -> Result:
-    """Run a recipe and wait for its rows.
+def run(recipe: str | Recipe | Chain, **options: Any) -> Result:
+    """Run a recipe, or a chain of them, and wait for its rows.
 
     Args:
-        recipe: a name, "FILE.py:NAME", or a decorated function.
+        recipe: a name, "FILE.py:NAME", a decorated function, a `Chain`, or a chain's file ("chain.toml").
         seeds: a file, a folder, "hf:NAME", or records; the recipe's shipped examples where it has some.
         inputs: further inputs of the recipe, by name.
         model: for all roles or by role: {"generator": "openai:gpt-4o-mini", "judge": ...}. Default: the embedded one.
         out: the run's folder; `runs/RECIPE-N` unless given. Never one that holds anything.
-        target: accepted rows to stop at.
-        max_cost, max_tokens: walls, in USD and in tokens. At a wall the run stops, resumable.
+        target: accepted rows to stop at. Seeds that end before are used again, with new draws.
+        max_cost, max_tokens: walls, in USD and in tokens; for the run, or by role: {"": 20, "judge": 5}. At a wall the
+            run stops, resumable.
         max_candidates: rows, rejects and failures together after which a run that makes too little stops.
         concurrency: calls at once per endpoint.
         seed: of all that is left to chance.
         prompts: other texts for the recipe's prompts, by name.
-        **settings: the recipe's own parameters.
+        **settings: the recipe's own parameters; in a chain by "step.name", where several steps have the name.
 
     Raises:
         BadInput: a mistake in what was given; nothing was asked or written.
@@ -204,14 +220,15 @@ def run(recipe: str | Recipe, **options: Any) -> Result:
 
 
 def resume(folder: str | Path, **options: Any) -> Result:
-    """Continue a run that was stopped or killed. With `failed=True` rows that failed are tried again."""
+    """Continue a run that was stopped or killed. With `failed=True` rows that failed are tried again; with a higher
+    `target` a run that met its own makes more."""
     return _wait(lambda: aresume(folder, **options))
 
 
 def rerun(base: str | Path, **options: Any) -> Result:
     """Make the rows of a run anew in another folder, with other settings; only what changed is asked again.
 
-    With `offline=True` nothing is asked at all: a row that needs a new answer is a failure.
+    With `recipe` a changed chain (or its file) takes the place of the old one: its unchanged steps ask nothing. With `offline=True` nothing is asked at all: a row that needs a new answer is a failure.
     """
     return _wait(lambda: arerun(base, **options))
 
@@ -227,10 +244,6 @@ def _wait(work: Callable[[], Any]) -> Result:
     # In a notebook a loop is running already: work on one of our own, beside it.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(work())).result()  # type: ignore[no-any-return]
-
-
-def _bound(config: Config) -> Models:
-    return {role: list(texts) for role, texts in config.models.items()}
 
 
 def _seed_source(method: Recipe, seeds: str | Path | Iterable[Any] | None) -> str | Path | Iterable[Any] | None:
@@ -253,17 +266,21 @@ def content_columns(row_type: type[Row]) -> list[str]:
     return [name if name in needed else f"{name} (optional)" for name in columns(row_type)]
 
 
-def _input_sources(
-    method: Recipe, inputs: Mapping[str, str | Path | Iterable[Any]] | None
-) -> dict[str, str | Path | Iterable[Any]]:
-    given = dict(inputs or {})
-    for name in given:
-        if name not in method.inputs:
-            raise BadInput(f"{method.name} has no input {name!r}: {nearest(name, method.inputs)}")
-    for name in method.inputs:
-        if name not in given:
-            raise BadInput(f"{method.name} needs the further input --{name}: rows of {method.inputs[name].__name__}")
-    return given
+def _input_sources(chain: Chain, given: Mapping[str, Any] | None) -> dict[str, tuple[Any, type[Row]]]:
+    """What is read besides the seeds, and its type, by the name that it is kept under."""
+    left = dict(given or {})
+    found: dict[str, tuple[Any, type[Row]]] = {}
+    alone = len(chain.steps) == 1
+    for step in chain.steps:
+        for name, kind in step.method.inputs.items():
+            file = input_file(step.name, name, alone=alone)
+            source = left.pop(file, None) or step.inputs.get(name)
+            if source is None:
+                raise BadInput(f"{step.name} needs the further input --{file}: rows of {kind.__name__}")
+            found[file] = source, kind
+    for name in left:
+        raise BadInput(f"{chain.name} has no input {name!r}: {nearest(name, found)}")
+    return found
 
 
 def next_folder(name: str, parent: Path | None = None) -> Path:
@@ -289,9 +306,3 @@ def _unmake(folder: Path) -> None:
         folder.rmdir()
         if folder.parent == Path("runs"):
             folder.parent.rmdir()  # only if that was empty too
-
-
-def _positive(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise BadInput(f"{name}={value}: expected a number of 1 or more")

@@ -17,6 +17,7 @@ from gristmill import printing
 from gristmill.errors import BadInput, GristmillError, nearest
 
 if TYPE_CHECKING:
+    from gristmill.chain import Chain
     from gristmill.contract import Recipe
     from gristmill.execute import Result
 
@@ -42,10 +43,18 @@ PromptFile = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; must be new. Default: runs/RECIPE-N.")]
 Target = Annotated[int | None, typer.Option(help="Stop at so many accepted rows.")]
-MaxCost = Annotated[float | None, typer.Option(help="Spend at most so many USD.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Use at most so many tokens, prompts and replies together.")]
+MaxCost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[ROLE=]USD", help="Spend at most so much, in all or on one role; repeat it for several."),
+]
+MaxTokens = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[ROLE=]N", help="Use at most so many tokens, prompts and replies together; likewise."),
+]
 MaxCandidates = Annotated[int | None, typer.Option(help="Give up after so many rows and rejects together.")]
-Concurrency = Annotated[int | None, typer.Option(help="Calls at once per endpoint.")]
+Concurrency = Annotated[
+    int | None, typer.Option(help="Calls at once per endpoint. Default: as many as it answers well, found as it goes.")
+]
 Seeds = Annotated[
     str | None, typer.Option(help="JSONL, JSON, CSV, Parquet, a folder of texts, a run's folder or hf:NAME[:SPLIT].")
 ]
@@ -108,7 +117,9 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
 @app.command(context_settings=Extra)
 def run(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `gristmill list`, or ./FILE.py:NAME.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A name of `gristmill list`, ./FILE.py:NAME, or a chain.toml.")
+    ],
     seeds: Seeds = None,
     map_: Map = None,
     chunk: Chunk = None,
@@ -126,44 +137,57 @@ def run(
     seed: Seed = None,
     json: Json = False,
 ) -> None:
-    """Run a recipe. Its own parameters are options too: see `gristmill show RECIPE`."""
-    from gristmill import api, config, recipes
+    """Run a recipe or a chain. The recipe's own parameters are options too: see `gristmill show RECIPE`."""
+    from gristmill import api
+
+    said = dict(context.params)
+    chain, options = _run_options_of(context, said)
+    first = chain.steps[0].method
+    if preview is not None:
+        _preview(chain, preview, options)
+        return
+    if first.seed and options["seeds"] is None and first.seeds and not json:
+        print(f"no --seeds: using the shipped {first.seeds}", file=sys.stderr)
+    if options["target"] is None and not first.bounded and not json:
+        print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
+    _finish(api.run(chain, watch=_watcher(json), **options), json)
+
+
+def _run_options_of(context: typer.Context, said: dict[str, Any]) -> tuple[Chain, dict[str, Any]]:
+    """What is to be run, and how: the command line over the chain's file over gristmill.toml."""
+    from gristmill import api, assemble, config
 
     defaults = config.load()
-    method = recipes.load(name)
-    settings, inputs = _own_options(method, context.args)
-    options: dict[str, Any] = {
-        "seeds": seeds,
+    chain, written = assemble.open_chain(said["name"])
+    settings, inputs = _own_options(chain, context.args)
+    for step in chain.steps:
+        mine = step.source if step.source in defaults.recipes else step.method.name
+        step.settings = {**defaults.recipes.get(mine, {}), **step.settings}
+    parent = Path(defaults.out) if defaults.out else None
+    return chain, {
+        "seeds": _first(said["seeds"], written.get("seeds")),
         "inputs": inputs,
-        "mapping": _pairs("--map", map_),
-        "chunk": chunk,
-        "model": _models(model, defaults),
-        "prompts": _prompt_texts(prompt),
-        "max_cost": _first(max_cost, defaults.max_cost),
-        "max_tokens": _first(max_tokens, defaults.max_tokens),
-        "max_candidates": _first(max_candidates, defaults.max_candidates),
-        "concurrency": _first(concurrency, defaults.concurrency),
-        "seed": _first(seed, defaults.seed, 0),
+        "mapping": _pairs("--map", said["map_"]),
+        "chunk": said["chunk"],
+        "out": said["out"] or (api.next_folder(chain.name, parent) if parent else None),
+        "target": _first(said["target"], written.get("target")),
+        "model": _models(said["model"], defaults, written.get("model")),
+        "prompts": _prompt_texts(said["prompt"]),
+        "max_cost": _first(_wall("--max-cost", said["max_cost"]), written.get("max_cost"), defaults.max_cost),
+        "max_tokens": _first(_wall("--max-tokens", said["max_tokens"]), written.get("max_tokens"), defaults.max_tokens),
+        "max_candidates": _first(said["max_candidates"], written.get("max_candidates"), defaults.max_candidates),
+        "concurrency": _first(said["concurrency"], written.get("concurrency"), defaults.concurrency),
+        "seed": _first(said["seed"], written.get("seed"), defaults.seed),
         "prices": defaults.prices,
-        **defaults.recipes.get(name, {}),
         **settings,
     }
-    if preview is not None:
-        _preview(name, method, preview, options)
-        return
-    parent = Path(defaults.out) if defaults.out else None
-    options["out"] = out or (api.next_folder(method.name, parent) if parent else None)
-    if method.seed and seeds is None and method.seeds and not json:
-        print(f"no --seeds: using the shipped {method.seeds}", file=sys.stderr)
-    if target is None and not method.bounded and not json:
-        print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
-    _finish(api.run(name, target=target, watch=_watcher(json), **options), json)
 
 
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     failed: Annotated[bool, typer.Option("--failed", help="Try the rows that failed again.")] = False,
+    target: Annotated[int | None, typer.Option(help="Make more rows than were asked for before.")] = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     max_candidates: MaxCandidates = None,
@@ -179,8 +203,9 @@ def resume(
     result = api.resume(
         folder,
         failed=failed,
-        max_cost=max_cost,
-        max_tokens=max_tokens,
+        target=target,
+        max_cost=_wall("--max-cost", max_cost),
+        max_tokens=_wall("--max-tokens", max_tokens),
         max_candidates=max_candidates,
         concurrency=concurrency,
         model=given,
@@ -194,7 +219,11 @@ def resume(
 def rerun(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run whose journal is used.")],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another value of a parameter.")
+        list[str] | None,
+        typer.Option("--set", metavar="[STEP.]NAME=VALUE", help="Another value of a parameter; repeat it for several."),
+    ] = None,
+    chain_file: Annotated[
+        str | None, typer.Option("--chain", metavar="FILE", help="A changed chain in place of the run's own.")
     ] = None,
     seeds: Seeds = None,
     map_: Map = None,
@@ -211,16 +240,17 @@ def rerun(
     json: Json = False,
 ) -> None:
     """Make a run anew in another folder, with other settings. Only what changed is asked, and paid for."""
-    from gristmill import api, config, recipes
+    from gristmill import api, assemble, config
     from gristmill.execute import config_of
 
     defaults = config.load()
-    method = recipes.load(config_of(folder).recipe)
+    chain = assemble.open_chain(chain_file)[0] if chain_file else assemble.chain_of(config_of(folder))
     given = _models(model, config.Defaults(models=defaults.models))
     result = api.rerun(
         folder,
+        recipe=chain_file,
         out=out,
-        settings=_typed(method, _pairs("--set", set_)),
+        settings=_typed(chain, _pairs("--set", set_)),
         seeds=seeds,
         mapping=_pairs("--map", map_),
         chunk=chunk,
@@ -228,8 +258,8 @@ def rerun(
         model=given,
         prompts=_prompt_texts(prompt),
         seed=seed,
-        max_cost=max_cost,
-        max_tokens=max_tokens,
+        max_cost=_wall("--max-cost", max_cost),
+        max_tokens=_wall("--max-tokens", max_tokens),
         concurrency=concurrency,
         offline=offline,
         prices=defaults.prices,
@@ -243,30 +273,39 @@ def rows(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     rejects: Annotated[bool, typer.Option("--rejects", help="What did not pass, and why.")] = False,
     failures: Annotated[bool, typer.Option("--failures", help="What raised an error or waits for people.")] = False,
+    step: Annotated[
+        str | None, typer.Option(help="Of this step of a chain. Default: rows of the last, else all.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="Show at most so many; 0: all.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Look at the rows of a run, at what it rejected, or at what failed."""
     import msgspec
 
-    from gristmill.execute import looking
+    from gristmill.execute import config_of, looking
     from gristmill.rows import ordered
 
     kind = "rejects" if rejects else "failures" if failures else "rows"
+    names = [entry.name for entry in config_of(folder).steps]
+    if step is not None and step not in names:
+        raise BadInput(f"{folder} has no step {step!r}: {nearest(step, names)}")
+    number = names.index(step) if step else len(names) - 1 if kind == "rows" else None
+    where = "1" if number is None else f"step={number}"
     with looking(folder) as journal:
-        total = journal.count(kind)
+        total = journal.count(kind, where)
         cut = f" LIMIT {limit}" if limit > 0 else ""
         label = {"rows": "name", "rejects": "reason", "failures": "kind"}[kind]
-        found = journal.select(f"SELECT {label}, data FROM {kind} ORDER BY step, place, seq{cut}")
+        found = journal.select(f"SELECT step, {label}, data FROM {kind} WHERE {where} ORDER BY step, place, seq{cut}")
         if json:
-            for _, data in found:
+            for _, _, data in found:
                 print(bytes(data).decode())
             return
         console = printing.new_console()
-        for number, (title, data) in enumerate(found):
+        for shown, (at, title, data) in enumerate(found, start=1):
             plain = msgspec.json.decode(data)
             lineage = plain.pop("lineage", None) or {}
-            console.rule(f"{number + 1} of {total}: {title}", align="left")
+            of = f" of {names[at]}" if len(names) > 1 else ""
+            console.rule(f"{shown} of {total}: {title}{of}", align="left")
             printing.print_record(console, ordered(plain))
             if lineage.get("draws"):
                 console.print(f"drawn: {printing.short(lineage['draws'])}", style="dim", markup=False)
@@ -284,11 +323,16 @@ def export(
     ],
     to: Annotated[Path, typer.Option(help="The file to write.")],
     table: Annotated[str | None, typer.Option(help="Which table, where the run has several.")] = None,
+    step: Annotated[str | None, typer.Option(help="Of this step of a chain. Default: the last.")] = None,
 ) -> None:
     """Write the rows of a run in a format that trainers read."""
+    from gristmill.execute import config_of
     from gristmill.export import export as write
 
-    count = write(folder, format_, to, table=table)
+    names = [entry.name for entry in config_of(folder).steps]
+    if step is not None and step not in names:
+        raise BadInput(f"{folder} has no step {step!r}: {nearest(step, names)}")
+    count = write(folder, format_, to, table=table, step=names.index(step) if step else len(names) - 1)
     printing.new_console().print(f"{count:,} rows in {to}", markup=False)
 
 
@@ -309,8 +353,13 @@ def models(model: Model = None, json: Json = False) -> None:
 # -- reading the command line
 
 
-def _own_options(method: Recipe, args: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The recipe's parameters and further inputs among the arguments that are not the command's own."""
+def _own_options(chain: Chain, args: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The recipes' parameters and further inputs among the arguments that are not the command's own."""
+    parameters = _parameters(chain)
+    alone = len(chain.steps) == 1
+    known_inputs = {
+        name if alone else f"{step.name}.{name}": name for step in chain.steps for name in step.method.inputs
+    }
     given: dict[str, str] = {}
     rest = list(args)
     while rest:
@@ -318,17 +367,18 @@ def _own_options(method: Recipe, args: list[str]) -> tuple[dict[str, Any], dict[
         if not arg.startswith("--"):
             raise BadInput(f"unexpected argument {arg!r}: options are written --NAME VALUE")
         key, has_value, value = arg[2:].partition("=")
-        name = key.replace("-", "_")
+        name = _underscored(key)
         negated = name.removeprefix("no_") if name.startswith("no_") else ""
-        if name not in method.parameters and negated in method.parameters:
+        if name not in parameters and negated in parameters:
             given[negated] = "false"
             continue
-        if name not in method.parameters and name not in method.inputs:
-            known = [n.replace("_", "-") for n in (*method.parameters, *method.inputs)]
+        if name not in parameters and name not in known_inputs:
+            known = [n.replace("_", "-") for n in (*parameters, *known_inputs)]
             ours = [o.lstrip("-") for o in _run_options()]
-            raise BadInput(f"{method.name} has no option --{key}: {nearest(key, [*known, *ours])}")
+            what = chain.steps[0].name if alone else "the chain"
+            raise BadInput(f"{what} has no option --{key}: {nearest(key, [*known, *ours])}")
         if not has_value:
-            flag = name in method.parameters and method.parameters[name].type is bool
+            flag = name in parameters and parameters[name][0].parameters[parameters[name][1]].type is bool
             if flag and (not rest or rest[0].startswith("--")):
                 value = "true"
             elif not rest:
@@ -336,12 +386,32 @@ def _own_options(method: Recipe, args: list[str]) -> tuple[dict[str, Any], dict[
             else:
                 value = rest.pop(0)
         given[name] = value
-    inputs = {name: value for name, value in given.items() if name in method.inputs}
-    return _typed(method, {n: v for n, v in given.items() if n not in inputs}), inputs
+    inputs = {name: value for name, value in given.items() if name in known_inputs}
+    return _typed(chain, {n: v for n, v in given.items() if n not in inputs}), inputs
 
 
-def _typed(method: Recipe, given: dict[str, str]) -> dict[str, Any]:
-    return method.from_text({name.replace("-", "_"): value for name, value in given.items()})
+def _parameters(chain: Chain) -> dict[str, tuple[Recipe, str]]:
+    """Every name of a parameter: its own, and in a chain "step.name" too."""
+    found = {name: (step.method, name) for step in chain.steps for name in step.method.parameters}
+    if len(chain.steps) > 1:
+        found |= {f"{step.name}.{name}": (step.method, name) for step in chain.steps for name in step.method.parameters}
+    return found
+
+
+def _underscored(key: str) -> str:
+    """A parameter's name as Python writes it; a step's keeps its dashes."""
+    step, dot, own = key.rpartition(".")
+    return f"{step}{dot}{own.replace('-', '_')}"
+
+
+def _typed(chain: Chain, given: dict[str, str]) -> dict[str, Any]:
+    known = _parameters(chain)
+    values = {}
+    for key, text in given.items():
+        name = _underscored(key)
+        method, own = known.get(name, (chain.steps[0].method, name))
+        values[name] = method.from_text({own: text})[own]
+    return values
 
 
 def _run_options() -> list[str]:
@@ -369,17 +439,28 @@ def _prompt_texts(given: list[str] | None) -> dict[str, str]:
     return texts
 
 
-def _models(given: list[str] | None, defaults: Any) -> Any:
-    """What --model and gristmill.toml say, by role; "" stands for all other roles."""
+def _wall(option: str, given: list[str] | None) -> dict[str, float] | None:
+    """A limit for the run ("20") and for single roles ("judge=5")."""
+    walls: dict[str, float] = {}
+    for text in given or []:
+        role, _, value = text.rpartition("=")
+        try:
+            walls[role] = float(value)
+        except ValueError:
+            raise BadInput(f"{option} {text!r}: expected a number, or ROLE=NUMBER") from None
+    return walls or None
+
+
+def _models(given: list[str] | None, defaults: Any, written: Any = None) -> Any:
+    """What --model, the chain's file and gristmill.toml say, by role; "" stands for all other roles."""
     bound: dict[str, Any] = {}
-    if isinstance(defaults.model, dict):
-        bound = dict(defaults.model)
-    elif defaults.model:
-        bound[""] = defaults.model
+    for said_there in (defaults.model, written):
+        if said_there:
+            bound |= said_there if isinstance(said_there, dict) else {"": said_there}
     said: dict[str, list[str]] = {}
     for text in given or []:
         role, equals, spec = text.partition("=")
-        if not equals or not role.isidentifier():
+        if not equals or not role.rpartition(".")[2].isidentifier() or ":" in role:
             role, spec = "", text
         said.setdefault(role, []).append(spec)
     bound |= said
@@ -415,7 +496,7 @@ def _finish(result: Result, json: bool) -> None:
         raise typer.Exit(result.exit_code)
 
 
-def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> None:
+def _preview(chain: Chain, count: int, options: dict[str, Any]) -> None:
     """Show a small run on screen, and keep nothing of it."""
     import tempfile
 
@@ -423,10 +504,11 @@ def _preview(name: str, method: Recipe, count: int, options: dict[str, Any]) -> 
 
     if count < 1:
         raise BadInput(f"--preview {count}: expected a number of 1 or more")
-    options |= {"target": count} if method.shape == "set" else {"units": count}
+    whole = chain.steps[0].method.shape == "set"
+    options |= {"target": count if whole else None, "units": None if whole else count}
     options["max_candidates"] = options["max_candidates"] or 20 * count
     with tempfile.TemporaryDirectory(prefix="gristmill-preview-") as folder:
-        result = api.run(name, out=Path(folder) / "run", **options)
+        result = api.run(chain, **{**options, "out": Path(folder) / "run"})
         printing.show_preview(result)
 
 

@@ -34,8 +34,8 @@ class Defaults(msgspec.Struct, rename="kebab", kw_only=True):
     models: dict[str, str] = {}
     prices: dict[str, str] = {}
     recipes: dict[str, dict[str, Any]] = {}
-    max_cost: float | None = None
-    max_tokens: int | None = None
+    max_cost: float | dict[str, float] | None = None
+    max_tokens: int | dict[str, int] | None = None
     max_candidates: int | None = None
     concurrency: int | None = None
     seed: int | None = None

@@ -72,6 +72,8 @@ class Recipe:
     """A gate: rows whose key already left are rejected as `duplicate`, in place order."""
     endless: bool = False
     """A set recipe that goes on until a target is met."""
+    fixed: bool = False
+    """Its own parameters say how many rows it makes: it takes no target."""
     seeds: str | None = None
     """The shipped file of seeds that is used when the user gives none."""
     survey: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +160,7 @@ def recipe(
     *,
     unique: str | Callable[[Any], str] | None = None,
     endless: bool = False,
+    fixed: bool = False,
     seeds: str | None = None,
     version: int = 1,
     **survey: Any,
@@ -168,6 +171,7 @@ def recipe(
         name: its id, lower case with dashes.
         unique: a field, or a function of the row: rows with a key that already left are rejected as `duplicate`.
         endless: a set recipe that goes on until the target is met.
+        fixed: a loop whose parameters say how many rows it makes; it refuses a target.
         seeds: a shipped file of example seeds.
         version: raise it when the method's meaning changes; it stands in every card and lineage.
         survey: coordinates (paper, stages, category, ...) of a recipe that is not in `recipes/survey.toml`.
@@ -178,7 +182,15 @@ def recipe(
     def decorate(fn: Callable[..., AsyncIterator[Any]]) -> Recipe:
         parts = _read_signature(name, fn)
         return Recipe(
-            name=name, fn=fn, unique=unique, endless=endless, seeds=seeds, version=version, survey=survey, **parts
+            name=name,
+            fn=fn,
+            unique=unique,
+            endless=endless,
+            fixed=fixed,
+            seeds=seeds,
+            version=version,
+            survey=survey,
+            **parts,
         )
 
     return decorate

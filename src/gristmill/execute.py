@@ -1,4 +1,4 @@
-"""Carrying a run out: opening its folder, starting its models, working its step, writing its tables."""
+"""Carrying a run out: opening its folder, starting its models, working its steps, writing its tables."""
 
 from __future__ import annotations
 
@@ -10,38 +10,52 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gristmill.contract import Recipe
-from gristmill.engine.budget import Budget, Halt
+from gristmill.engine.budget import Budget, Halt, Wall
 from gristmill.engine.calls import Handle, Ledger, bind
-from gristmill.engine.folder import kept_input, write_tables
+from gristmill.engine.flow import Flow, Seeds
+from gristmill.engine.folder import kept_count, kept_input, write_tables
 from gristmill.engine.journal import Journal, Spent
-from gristmill.engine.schedule import Schedule, Step, Tally
 from gristmill.engine.scope import Failure, Reject
+from gristmill.engine.stage import Bound, Stage
+from gristmill.engine.tally import Tally
 from gristmill.errors import BadInput, DiskTrouble, GristmillError, Stopped, nearest
-from gristmill.export.card import write_card
+from gristmill.export.card import Made, write_card
 from gristmill.models.protocol import Backend
 from gristmill.ops import prompts as prompt_texts
 from gristmill.rows import Rows, table
 
 
-class Config(msgspec.Struct, kw_only=True):
-    """What a run is: kept in its folder, so that resume and rerun need nothing else."""
+class StepConfig(msgspec.Struct, kw_only=True):
+    """One recipe of a run."""
 
     recipe: str
+    name: str
     version: int = 1
     settings: dict[str, Any] = {}
     models: dict[str, list[str]] = {}
     prompts: dict[str, str] = {}
+    mapping: dict[str, str] = {}
+
+
+class Config(msgspec.Struct, kw_only=True):
+    """What a run is: kept in its folder, so that resume and rerun need nothing else."""
+
+    steps: list[StepConfig]
     seed: int = 0
     target: int | None = None
     units: int | None = None
     max_cost: float | None = None
     max_tokens: int | None = None
+    role_max_cost: dict[str, float] = {}
+    """Walls of single roles, by "role" or "step.role"."""
+    role_max_tokens: dict[str, int] = {}
     max_candidates: int | None = None
     concurrency: int | None = None
     seeds: str = ""
@@ -49,16 +63,21 @@ class Config(msgspec.Struct, kw_only=True):
 
 
 @dataclass
+class Part:
+    """A step that is ready to be carried out."""
+
+    recipe: Recipe
+    config: StepConfig
+    backends: dict[str, list[Backend]]
+
+
+@dataclass
 class Result:
     """What a run made. Rows are read from its folder when asked for."""
 
     folder: Path
-    recipe: Recipe
-    counts: Counter[str]
-    """Rows by table."""
-    reject_counts: Counter[str]
-    failed: int
-    waiting: int
+    steps: dict[str, tuple[Recipe, Tally]]
+    """By the steps' names, in their order. The rows of the last one are those of the run."""
     spent: Spent
     calls: int = 0
     """Calls made by this very process; what the journal answered is not in it."""
@@ -67,6 +86,37 @@ class Result:
     tables: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """How endpoints had to be asked, where that differs from what the recipe wanted."""
+
+    @property
+    def name(self) -> str:
+        return " > ".join(self.steps)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The last step's."""
+        return list(self.steps.values())[-1][0]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows by table."""
+        return list(self.steps.values())[-1][1].rows
+
+    @property
+    def reject_counts(self) -> Counter[str]:
+        """Of all steps, by reason; in a chain by step and reason."""
+        found: Counter[str] = Counter()
+        for name, (_, tally) in self.steps.items():
+            prefix = f"{name}: " if len(self.steps) > 1 else ""
+            found.update({prefix + reason: count for reason, count in tally.rejects.items()})
+        return found
+
+    @property
+    def failed(self) -> int:
+        return sum(tally.failures for _, tally in self.steps.values())
+
+    @property
+    def waiting(self) -> int:
+        return sum(tally.waiting for _, tally in self.steps.values())
 
     @property
     def exit_code(self) -> int:
@@ -79,15 +129,21 @@ class Result:
         """The rows of the recipe's first table."""
         return list(self.iterate())
 
-    def iterate(self, name: str | None = None) -> Iterator[Any]:
-        """The rows of a table (the first unless named), in place order, streamed."""
-        types = {table(row): row for row in self.recipe.tables}
-        name = name or table(self.recipe.tables[0])
+    def iterate(self, name: str | None = None, *, step: str | None = None) -> Iterator[Any]:
+        """The rows of a table (the first unless named) of a step (the last), in place order, streamed."""
+        names = list(self.steps)
+        if step is not None and step not in names:
+            raise BadInput(f"this run has no step {step!r}: {nearest(step, names)}")
+        number = names.index(step) if step else len(names) - 1
+        recipe = self.steps[names[number]][0]
+        types = {table(row): row for row in recipe.tables}
+        name = name or table(recipe.tables[0])
         if name not in types:
-            raise BadInput(f"{self.recipe.name} has no table {name!r}: {nearest(name, types)}")
+            raise BadInput(f"{recipe.name} has no table {name!r}: {nearest(name, types)}")
         decode = msgspec.json.Decoder(types[name]).decode
+        sql = "SELECT data FROM rows WHERE step=? AND name=? ORDER BY place, seq"
         with looking(self.folder) as journal:
-            for (data,) in journal.select("SELECT data FROM rows WHERE name=? ORDER BY step, place, seq", (name,)):
+            for (data,) in journal.select(sql, (number, name)):
                 yield decode(data)
 
     @property
@@ -105,11 +161,19 @@ class Result:
 class Live:
     """A run at work, for whoever shows progress."""
 
-    recipe: Recipe
+    name: str
     folder: Path
-    tally: Tally
+    flow: Flow
     ledger: Ledger
-    target: int | None
+
+    @property
+    def tally(self) -> Tally:
+        """Of all steps together; the rows are those of the last one."""
+        return self.flow.tally
+
+    @property
+    def target(self) -> int | None:
+        return self.flow.target
 
 
 Watcher = Callable[[Live], contextlib.AbstractAsyncContextManager[Any]]
@@ -140,65 +204,49 @@ def config_of(folder: Path) -> Config:
 
 
 async def execute(
-    method: Recipe,
+    parts: list[Part],
     config: Config,
     folder: Path,
-    backends: dict[str, list[Backend]],
     *,
     base: Path | None = None,
     offline: bool = False,
     failed: bool = False,
+    more: bool = False,
     watch: Watcher | None = None,
 ) -> Result:
+    """Carry a run out, from where its journal ends.
+
+    Args:
+        base: a run whose answers are used too.
+        offline: ask nothing.
+        failed: try rows that failed again.
+        more: the target is higher than it was, or there was none.
+    """
     journal = Journal(folder)
     try:
-        prompts = prompt_texts.replacing(sys.modules[method.fn.__module__], config.prompts)
         if base is not None:
             journal.over(Journal(base, read_only=True), errors=offline)
         if failed:
             journal.forget_errors()
-        _rewind_to_first_open(journal, failed)
-        before = journal.spent()
-        budget = Budget(
-            config.max_cost,
-            config.max_tokens,
-            cost=before.cost,
-            input_tokens=before.input_tokens,
-            output_tokens=before.output_tokens,
-        )
-        halt, tally = Halt(), Tally()
-        ledger = Ledger(journal, budget, halt, offline=offline)
-        live = Live(method, folder, tally, ledger, config.target)
-        journal.start()
-        journal.set_meta(config=config, state="running")
-        stopped: Stopped | None = None
-        try:
-            with prompts:
-                async with _serving(backends, offline), _interrupts(halt), (watch or _unwatched)(live):
-                    stopped = await _work(method, config, folder, backends, ledger, tally)
-        except GristmillError as error:
-            journal.set_meta(state=f"stopped: {error}")
-            raise
-        journal.set_meta(state=f"stopped: {stopped}" if stopped else "finished")
-        await journal.flush()
+        _rewind_to_first_open(journal, parts, failed)
+        if more:
+            _reopen(journal, parts)
+        async with at_work(parts, config, folder, journal, offline=offline, watch=watch) as flow:
+            stopped = await _work(flow)
         result = Result(
             folder=folder,
-            recipe=method,
-            counts=tally.rows,
-            reject_counts=tally.rejects,
-            failed=tally.failures,
-            waiting=tally.waiting,
+            steps={stage.name: (stage.recipe, stage.tally) for stage in flow.stages},
             spent=journal.spent(),
-            calls=ledger.asked,
-            replayed=ledger.replayed,
+            calls=flow.ledger.asked,
+            replayed=flow.ledger.replayed,
             stopped=stopped,
-            notes=[note for backend in _distinct(backends) for note in getattr(backend, "notes", ())],
+            notes=[note for backend in _distinct(parts) for note in getattr(backend, "notes", ())],
         )
-        made = tally.rows[table(method.tables[0])]
+        made = flow.last.accepted
         if config.target is not None and made < config.target and not stopped:
             result.notes.append(f"{config.target:,} rows were asked for; the seeds ended after {made:,}")
         try:
-            result.tables = write_tables(folder, journal, method.tables)
+            result.tables = write_tables(folder, journal, parts[-1].recipe.tables, len(parts) - 1)
             _write_card(result, config)
         except OSError as error:
             raise DiskTrouble(
@@ -210,47 +258,144 @@ async def execute(
         await journal.close()
 
 
-async def _work(
-    method: Recipe,
+def _write_card(result: Result, config: Config) -> None:
+    steps = []
+    for step in config.steps:
+        recipe, tally = result.steps[step.name]
+        about = Made(recipe, step.name, step.settings, step.models, step.prompts, tally.rejects, tally.failures)
+        steps.append(about)
+    write_card(
+        result.folder,
+        steps,
+        seed=config.seed,
+        seeds=config.seeds,
+        rows={name: result.counts[name] for name in result.tables},
+        spent=result.spent,
+        stopped=str(result.stopped or ""),
+    )
+
+
+@asynccontextmanager
+async def at_work(
+    parts: list[Part],
     config: Config,
     folder: Path,
-    backends: dict[str, list[Backend]],
-    ledger: Ledger,
-    tally: Tally,
-) -> Stopped | None:
-    roles: dict[str, Handle | list[Handle] | None] = {}
-    for name, role in method.roles.items():
-        handles = [bind(name, backend, ledger, config.concurrency) for backend in backends.get(name, [])]
-        roles[name] = handles if role.many else handles[0] if handles else None
-    seed_type = method.seed
-    kept = (folder / "inputs" / "seeds.parquet").exists()
-    step = Step(
-        method,
-        roles,
-        config.settings,
-        (lambda: kept_input(folder, "seeds", seed_type)) if seed_type and kept else None,
-        {name: Rows(kept_input(folder, name, kind)) for name, kind in method.inputs.items()},
-    )
-    # More units than calls: while some wait for a commit or parse a reply, others keep the wire busy.
-    limit = sum(endpoint.limit for endpoint in ledger.endpoints.values()) or 8
-    schedule = Schedule(
-        step,
+    journal: Journal,
+    *,
+    offline: bool = False,
+    watch: Watcher | None = None,
+    seeds: Seeds | None = None,
+    **options: Any,
+) -> AsyncIterator[Flow]:
+    """The steps of a run, ready to be worked on: models that answer, prompts in their places, signals watched.
+
+    Args:
+        seeds: what the first step reads; what was kept in the folder unless given.
+        **options: of `Flow`.
+    """
+    prompts = [_replaced(part) for part in parts]
+    halt = Halt()
+    ledger = Ledger(journal, _budget(journal, config), halt, offline=offline)
+    stages = [
+        _stage(part, number, folder, ledger, config, prompts[number], alone=len(parts) == 1)
+        for number, part in enumerate(parts)
+    ]
+    flow = Flow(
+        stages,
         ledger,
-        tally,
-        seed=config.seed,
-        target=config.target,
-        max_candidates=config.max_candidates,
-        units=config.units,
-        concurrency=min(2048, limit + limit // 4 + 2),
+        seeds=seeds or _kept_seeds(parts[0].recipe, folder),
+        **{"target": config.target, "max_candidates": config.max_candidates, "units": config.units, **options},
     )
+    ledger.on_room = flow.pump
+    live = Live(" > ".join(part.config.name for part in parts), folder, flow, ledger)
+    journal.start()
+    journal.set_meta(config=config, state="running")
     try:
-        await schedule.work()
+        async with _serving([] if offline else _distinct(parts)), _interrupts(halt), (watch or _unwatched)(live):
+            yield flow
+    except GristmillError as error:
+        journal.set_meta(state=f"stopped: {error}")
+        raise
+    stopped = halt.stopped
+    journal.set_meta(state=f"stopped: {stopped}" if stopped else "finished")
+    await journal.flush()
+
+
+async def _work(flow: Flow) -> Stopped | None:
+    try:
+        await flow.work()
     except Stopped as stop:
         return stop
     return None
 
 
-def _rewind_to_first_open(journal: Journal, failed: bool) -> None:
+def _stage(
+    part: Part,
+    number: int,
+    folder: Path,
+    ledger: Ledger,
+    config: Config,
+    prompts: Callable[[], object],
+    *,
+    alone: bool,
+) -> Stage:
+    step, method = part.config, part.recipe
+    roles: dict[str, Handle | list[Handle] | None] = {}
+    for name, role in method.roles.items():
+        bound = part.backends.get(name, [])
+        handles = [bind(step.name, name, backend, ledger, config.concurrency) for backend in bound]
+        roles[name] = handles if role.many else handles[0] if handles else None
+    inputs = {
+        name: Rows(kept_input(folder, input_file(step.name, name, alone=alone), kind))
+        for name, kind in method.inputs.items()
+    }
+    ready = Bound(method, step.name, roles, step.settings, inputs, step.mapping, prompts)
+    # Rows asked for are what leaves the run: only of a single recipe they are the recipe's own.
+    return Stage(ready, number, ledger, seed=config.seed, target=config.target if alone else None)
+
+
+def input_file(step: str, name: str, *, alone: bool) -> str:
+    """Under which name a further input is kept."""
+    return name if alone else f"{step}.{name}"
+
+
+def _replaced(part: Part) -> Callable[[], object]:
+    # Also of a step that replaces none: a worker may come from a step that does.
+    texts = prompt_texts.check(sys.modules[part.recipe.fn.__module__], part.config.prompts)
+    return partial(prompt_texts.replace, texts)
+
+
+def _kept_seeds(first: Recipe, folder: Path) -> Seeds | None:
+    if first.seed is None or not (folder / "inputs" / "seeds.parquet").exists():
+        return None
+    return Seeds(partial(kept_input, folder, "seeds", first.seed), kept_count(folder, "seeds"))
+
+
+def _budget(journal: Journal, config: Config) -> Budget:
+    """The walls, with what was spent before: a resumed run pays from the same purse."""
+    before = journal.spent()
+    budget = Budget(
+        config.max_cost,
+        config.max_tokens,
+        cost=before.cost,
+        input_tokens=before.input_tokens,
+        output_tokens=before.output_tokens,
+    )
+    for name in {**config.role_max_cost, **config.role_max_tokens}:
+        step, _, role = name.rpartition(".")
+        used = journal.spent(role=role, step=step)
+        budget.roles[name] = Wall(
+            config.role_max_cost.get(name),
+            config.role_max_tokens.get(name),
+            used.cost,
+            used.input_tokens,
+            used.output_tokens,
+            name=name,
+        )
+    return budget
+
+
+def _rewind_to_first_open(journal: Journal, parts: list[Part], failed: bool) -> None:
     """Take outcomes back from the first row that waits (or failed, if those are retried): later rows may depend on it
     through gates and the target. What is taken back is replayed from the journal."""
     kinds = ("failed", "waiting") if failed else ("waiting",)
@@ -258,36 +403,37 @@ def _rewind_to_first_open(journal: Journal, failed: bool) -> None:
     for step, place in list(
         journal.select(f"SELECT step, MIN(place) FROM failures WHERE kind IN ({marks}) GROUP BY step", kinds)
     ):
-        journal.rewind(step, place)
+        _take_back(journal, parts, step, place)
 
 
-def _distinct(backends: dict[str, list[Backend]]) -> list[Backend]:
-    return list({id(backend): backend for bound in backends.values() for backend in bound}.values())
+def _reopen(journal: Journal, parts: list[Part]) -> None:
+    """Let a run that met its target make more: the last unit may have made rows that were not wanted then."""
+    last = len(parts) - 1
+    _take_back(journal, parts, last, max(0, journal.progress(last).released - 1))
+    for step in range(len(parts)):
+        journal.rewind(step, journal.progress(step).released)
 
 
-def _write_card(result: Result, config: Config) -> None:
-    write_card(
-        result.folder,
-        result.recipe,
-        settings=config.settings,
-        models=config.models,
-        prompts=config.prompts,
-        seed=config.seed,
-        seeds=config.seeds,
-        rows={name: result.counts[name] for name in result.tables},
-        rejects=result.reject_counts,
-        failed=result.failed,
-        spent=result.spent,
-        stopped=str(result.stopped or ""),
-    )
+def _take_back(journal: Journal, parts: list[Part], step: int, place: int) -> None:
+    """Forget what a step released from a place on, and all that later steps made of it."""
+    for number in range(step, len(parts)):
+        if parts[number].recipe.shape == "set":
+            place = 0  # it saw the whole
+        place = min(place, journal.progress(number).released)
+        journal.rewind(number, place)
+        place = journal.count("rows", "step=? AND name=?", (number, table(parts[number].recipe.tables[0])))
+
+
+def _distinct(parts: list[Part]) -> list[Backend]:
+    return list({id(b): b for part in parts for bound in part.backends.values() for b in bound}.values())
 
 
 @asynccontextmanager
-async def _serving(backends: dict[str, list[Backend]], offline: bool) -> AsyncIterator[None]:
+async def _serving(backends: list[Backend]) -> AsyncIterator[None]:
     """Backends that are ready to answer; closed when the run ends, however it ends."""
     started: list[Backend] = []
     try:
-        for backend in [] if offline else _distinct(backends):
+        for backend in backends:
             started.append(backend)
             await backend.start()
         yield

@@ -93,8 +93,12 @@ def report(result: Result) -> None:
 def facts(result: Result) -> dict[str, Any]:
     return {
         "folder": str(result.folder),
-        "recipe": result.recipe.name,
+        "recipe": result.name,
         "rows": dict(result.counts),
+        "steps": {
+            name: {"rows": dict(tally.rows), "rejects": dict(tally.rejects), "failures": tally.failures}
+            for name, (_, tally) in result.steps.items()
+        },
         "rejects": dict(result.reject_counts),
         "failures": result.failed,
         "waiting": result.waiting,
@@ -130,12 +134,13 @@ def show_preview(result: Result) -> None:
             console.print(plain_text(text_of(msgspec.convert(plain, Question))), style="cyan")
             said = msgspec.json.decode(answer) if answer else error
             console.print(plain_text(said["text"] if isinstance(said, dict) else short(said, 400)), style="green")
-        for title, data in journal.select("SELECT name, data FROM rows ORDER BY place, seq"):
-            console.rule(f"row: {title}", align="left")
+        names = list(result.steps)
+        for step, title, data in journal.select("SELECT step, name, data FROM rows ORDER BY step, place, seq"):
+            console.rule(f"row: {title}{f' of {names[step]}' if len(names) > 1 else ''}", align="left")
             plain = msgspec.json.decode(data)
             plain.pop("lineage", None)
             print_record(console, ordered(plain))
-        for reason, data in journal.select("SELECT reason, data FROM rejects ORDER BY place, seq"):
+        for reason, data in journal.select("SELECT reason, data FROM rejects ORDER BY step, place, seq"):
             console.rule(f"reject: {reason}", align="left", style="red")
             print_record(console, msgspec.json.decode(data))
         for _, data in journal.select("SELECT kind, data FROM failures"):

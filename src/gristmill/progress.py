@@ -77,7 +77,7 @@ def _picture(live: Live, seconds: float) -> Panel:
     grid.add_row("tokens", f"{tokens:,}  ({budget.output_tokens / max(seconds, 0.1):,.0f}/s written)")
     grid.add_row("cost", f"${budget.cost:,.4f}" + (f" of ${budget.max_cost:,.2f}" if budget.max_cost else ""))
     footer = Text(_what_now(live), style="dim")
-    title = f"{live.recipe.name}  {int(seconds) // 60}:{int(seconds) % 60:02d}"
+    title = f"{live.name}  {int(seconds) // 60}:{int(seconds) % 60:02d}"
     return Panel(Group(grid, footer), title=title, subtitle=str(live.folder), expand=False)
 
 
@@ -93,7 +93,7 @@ def summary(live: Live, seconds: float) -> str:
     budget = live.ledger.budget
     rows = sum(live.tally.rows.values())
     return (
-        f"{live.recipe.name} {seconds:.0f} s: {rows} rows"
+        f"{live.name} {seconds:.0f} s: {rows} rows"
         + (f" of {live.target}" if live.target else "")
         + f", {sum(live.tally.rejects.values())} rejects, {live.tally.failures} failures, {live.ledger.asked} calls, "
         f"{budget.input_tokens + budget.output_tokens} tokens, ${budget.cost:.4f}"

@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
+from gristmill.seen import Occurrences
+
 T = TypeVar("T", bound="Row")
 
 _stable = msgspec.json.Encoder(order="deterministic")
@@ -171,10 +173,16 @@ def seed_ids(rows: Iterable[T]) -> Iterator[T]:
 
     So neither an unread column nor the order of the file makes a paid answer stale.
     """
-    seen: dict[str, int] = {}
+    seen = Occurrences()
     for row in rows:
-        row.id = row.lineage = None  # type: ignore[assignment]  # not what makes a seed the seed that it is
-        name = hashlib.blake2b(_stable.encode(row), digest_size=16).hexdigest()
-        occurrence = seen[name] = seen.get(name, -1) + 1
-        row.id = digest(name, occurrence) if occurrence else name
+        row.id = name_of(row, seen)
+        row.lineage = None
         yield row
+
+
+def name_of(row: Row, seen: Occurrences) -> str:
+    """The digest of a row's content, and of its occurrence number where it came before."""
+    row.id = row.lineage = None  # type: ignore[assignment]  # not what makes a seed the seed that it is
+    name = hashlib.blake2b(_stable.encode(row), digest_size=16).hexdigest()
+    occurrence = seen.next(name.encode())
+    return digest(name, occurrence) if occurrence else name

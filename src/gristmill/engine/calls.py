@@ -8,13 +8,13 @@ going from 32 samples to 40 pays for 8.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
 
-from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt
+from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt, Purse
 from gristmill.engine.database import CALL, QUESTION, Statement
 from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.journal import Journal
@@ -37,6 +37,9 @@ from gristmill.models.protocol import (
 S = TypeVar("S")
 A = TypeVar("A")
 
+MOST_UNITS = 4096
+"""Units under way at once, whatever the endpoints take."""
+
 REPAIR = "That cannot be read: {error}\nReply again with nothing but the JSON, corrected so that it fits this schema:\n{schema}"
 
 _stable = msgspec.json.Encoder(order="deterministic")
@@ -57,17 +60,26 @@ class Ledger:
         self.asked = 0
         self.replayed = 0
         self.endpoints: dict[str, Endpoint] = {}
+        self.on_room: Callable[[], object] = lambda: None
+        """Called when an endpoint takes more calls at once than before."""
+
+    @property
+    def width(self) -> int:
+        """Units worth having under way: while some wait for a commit or parse a reply, others keep the wire busy."""
+        limit = sum(endpoint.limit for endpoint in self.endpoints.values()) or 8
+        return min(MOST_UNITS, limit + limit // 4 + 2)
 
 
 class Handle:
     """One model in one role. Its methods are those of the capabilities that the role was typed by."""
 
-    def __init__(self, role: str, backend: Backend, ledger: Ledger, endpoint: Endpoint) -> None:
+    def __init__(self, role: str, backend: Backend, ledger: Ledger, endpoint: Endpoint, purse: Purse) -> None:
         self.role = role
         self.model = backend.model
         self._backend = backend
         self._ledger = ledger
         self._endpoint = endpoint
+        self._purse = purse
         self._identity = _stable.encode(backend.identity())
 
     def __repr__(self) -> str:
@@ -157,7 +169,7 @@ class Handle:
             error: CallFailed | None = None
             answer = Answer([], Usage())
             try:
-                answer = await self._endpoint.call(self._backend, question, len(batch), len(body), ledger.budget)
+                answer = await self._endpoint.call(self._backend, question, len(batch), len(body), self._purse)
                 if not answer.samples:
                     raise CallFailed(f"{self._endpoint.name} answered with no sample at all")
             except CallFailed as failed:
@@ -183,13 +195,13 @@ class Handle:
         return got
 
 
-def bind(role: str, backend: Backend, ledger: Ledger, concurrency: int | None) -> Handle:
-    """Put a backend into a role; backends at one address share one limit."""
+def bind(step: str, role: str, backend: Backend, ledger: Ledger, concurrency: int | None) -> Handle:
+    """Put a backend into a role of a step; backends at one address share one limit."""
     endpoint = ledger.endpoints.get(backend.endpoint)
     if endpoint is None:
         endpoint = Endpoint(backend.endpoint, concurrency or backend.concurrency, ledger.halt)
         ledger.endpoints[backend.endpoint] = endpoint
-    return Handle(role, backend, ledger, endpoint)
+    return Handle(role, backend, ledger, endpoint, ledger.budget.of(step, role))
 
 
 def _key(question: str, place: str, sample: int) -> str:

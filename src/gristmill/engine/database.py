@@ -11,7 +11,7 @@ from typing import Any
 
 from gristmill.errors import BadInput
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS questions(digest TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS failures(
     step INTEGER, place INTEGER, seq INTEGER, kind TEXT NOT NULL, data BLOB NOT NULL,  -- kind: failed or waiting
     PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS progress(
-    step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL);
+    step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL,
+    tally BLOB NOT NULL);          -- JSON of what was made so far
 """
 
 # Tables and how to write them; an entry that is there already is left alone, or replaced.

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from gristmill.engine.budget import Budget, Halt, worst_case
+from gristmill.engine.budget import Budget, Halt, Purse, worst_case
 from gristmill.errors import CallFailed, EndpointDown, Transient
 from gristmill.models.protocol import Answer, Backend, Question
 
@@ -57,7 +57,7 @@ class Endpoint:
         self._answers = 0
         self._given_up_in_a_row = 0
 
-    async def call(self, backend: Backend, question: Question, n: int, size: int, budget: Budget) -> Answer:
+    async def call(self, backend: Backend, question: Question, n: int, size: int, budget: Budget | Purse) -> Answer:
         """An answer, or an error that asking again would not mend.
 
         Raises:
@@ -78,7 +78,7 @@ class Endpoint:
             self.retries += 1
             await self.halt.rest(wait)
 
-    async def _try(self, backend: Backend, question: Question, n: int, size: int, budget: Budget) -> Answer:
+    async def _try(self, backend: Backend, question: Question, n: int, size: int, budget: Budget | Purse) -> Answer:
         while (pause := self._quiet_until - time.monotonic()) > 0:
             await self.halt.rest(pause)
         most = worst_case(question, n, size)

@@ -63,18 +63,27 @@ def copy_input(base: Path, folder: Path, name: str) -> None:
         shutil.copyfile(base / "inputs" / f"{name}.parquet", unfinished)
 
 
-def kept_input(folder: Path, name: str, row_type: type[Row]) -> Iterator[Row]:
-    """The rows of `keep_input`, streamed."""
+def kept_input(folder: Path, name: str, row_type: type[Row], start: int = 0) -> Iterator[Row]:
+    """The rows of `keep_input` from a number on, streamed."""
     import pyarrow.parquet as pq
 
     decode = msgspec.json.Decoder(row_type).decode
     with pq.ParquetFile(folder / "inputs" / f"{name}.parquet") as file:
         for batch in file.iter_batches(BATCH):
-            yield from map(decode, batch.column(0).to_pylist())
+            if start < len(batch):
+                yield from map(decode, batch.column(0)[start:].to_pylist())
+            start = max(0, start - len(batch))
 
 
-def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], step: int = 0) -> dict[str, Path]:
-    """Write `data/TABLE.parquet` from the journal, rows in place order. A table without rows is left out."""
+def kept_count(folder: Path, name: str) -> int:
+    """How many rows `keep_input` kept."""
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(folder / "inputs" / f"{name}.parquet").num_rows  # type: ignore[no-any-return]
+
+
+def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], step: int) -> dict[str, Path]:
+    """Write `data/TABLE.parquet` of a step from the journal, rows in place order. A table without rows is left out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

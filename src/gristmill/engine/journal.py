@@ -34,6 +34,7 @@ from gristmill.engine.database import (
     insert,
 )
 from gristmill.engine.lookup import Lookup
+from gristmill.engine.tally import Tally
 from gristmill.errors import BadInput, DiskTrouble
 
 GATHER = 0.005
@@ -55,6 +56,8 @@ class Progress(NamedTuple):
     released: int = 0
     """Places whose outcome stands: all below this one."""
     done: bool = False
+    tally: bytes | None = None
+    """What was made so far, as `Tally` writes it."""
 
 
 class Journal:
@@ -66,6 +69,7 @@ class Journal:
         self._queue: deque[tuple[list[Statement], asyncio.Future[None] | None]] = deque()
         self._wake = threading.Event()
         self._promised = self._kept = 0  # commits that are waited for; each counted by one thread only
+        self._pushed = self._written = 0  # entries, likewise
         self._closing = False
         self._trouble: DiskTrouble | None = None
         self._thread: threading.Thread | None = None
@@ -85,7 +89,7 @@ class Journal:
             except sqlite3.Error as error:
                 raise DiskTrouble(f"{path}: {error}") from error
         self._check_format(read_only)
-        # An empty journal needs no look-ups: no key is asked twice within one process.
+        # An empty journal needs no look-ups: but for rounds, no key is asked twice within one process.
         self._holds_calls = self.count("(SELECT 1 FROM calls LIMIT 1)") > 0
 
     def _check_format(self, read_only: bool) -> None:
@@ -121,13 +125,14 @@ class Journal:
             raise self._trouble
         self._queue.append((statements, future))
         self._promised += future is not None
+        self._pushed += len(statements)
         if not self._wake.is_set():
             self._wake.set()
 
     @property
     def backlog(self) -> int:
-        """Transactions not yet committed."""
-        return len(self._queue)
+        """Entries not yet committed."""
+        return self._pushed - self._written
 
     async def flush(self) -> None:
         await self.put([])
@@ -145,6 +150,7 @@ class Journal:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), 4096))]
                 trouble = self._trouble or self._commit(connection, batch)
+                self._written += sum(len(statements) for statements, _ in batch)
                 if waiting := [future for _, future in batch if future]:
                     self._kept += len(waiting)
                     self._loop.call_soon_threadsafe(_resolve, waiting, trouble)
@@ -202,6 +208,10 @@ class Journal:
         self._base = base
         self._base_errors = errors
 
+    def expect_repeats(self) -> None:
+        """From here on, what this process asked may be asked again."""
+        self._holds_calls = True
+
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
         """The answer, or the error, kept under a key."""
         if self._holds_calls and (found := self._calls.find(key)):
@@ -226,16 +236,25 @@ class Journal:
         self.put_later([(META, (key, msgspec.json.encode(value).decode())) for key, value in values.items()])
 
     def progress(self, step: int = 0) -> Progress:
-        found = self._reader.execute("SELECT released, done FROM progress WHERE step=?", (step,)).fetchone()
-        return Progress(found[0], bool(found[1])) if found else Progress()
+        found = self._reader.execute("SELECT released, done, tally FROM progress WHERE step=?", (step,)).fetchone()
+        return Progress(found[0], bool(found[1]), found[2]) if found else Progress()
 
     def count(self, table: str, where: str = "1", values: Iterable[Any] = ()) -> int:
         found = self._reader.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", tuple(values)).fetchone()
         return found[0]  # type: ignore[no-any-return]
 
-    def spent(self) -> Spent:
+    def spent(self, *, role: str = "", step: str = "") -> Spent:
+        """What calls used: of all, or of a role, or of a role in one step."""
+        where, values = "reused=0", []
+        if role:
+            where, values = f"{where} AND role=?", [role]
+        if step:
+            where, values = (
+                f"{where} AND place >= ? AND place < ?",
+                [*values, f"{step}/", f"{step}0"],
+            )  # "0" follows "/"
         found = self._reader.execute(
-            "SELECT COUNT(*), TOTAL(input_tokens), TOTAL(output_tokens), TOTAL(cost) FROM calls WHERE reused=0"
+            f"SELECT COUNT(*), TOTAL(input_tokens), TOTAL(output_tokens), TOTAL(cost) FROM calls WHERE {where}", values
         ).fetchone()
         return Spent(found[0], int(found[1]), int(found[2]), found[3])
 
@@ -245,12 +264,23 @@ class Journal:
             yield row
 
     def rewind(self, step: int, place: int) -> None:
-        """Forget the outcomes of a step from a place on. Calls stay: they are never asked again. Before `start`."""
+        """Forget the outcomes of a step from a place on. Calls stay: they are never asked again.
+
+        Before `start`, or with nothing left to write.
+        """
         self._reader.execute("BEGIN IMMEDIATE")
         for table in ("rows", "rejects", "failures"):
             self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
-        insert(self._reader, PROGRESS, [(step, place, 0)])
+        insert(self._reader, PROGRESS, [(step, place, 0, self._counted(step).encode())])
         self._reader.execute("COMMIT")
+
+    def _counted(self, step: int) -> Tally:
+        tally = Tally()
+        for kind, label, counter in (("rows", "name", tally.rows), ("rejects", "reason", tally.rejects)):
+            counter.update(dict(self.select(f"SELECT {label}, COUNT(*) FROM {kind} WHERE step=? GROUP BY 1", (step,))))
+        tally.failures = self.count("failures", "step=? AND kind='failed'", (step,))
+        tally.waiting = self.count("failures", "step=? AND kind='waiting'", (step,))
+        return tally
 
     def forget_errors(self) -> None:
         """Drop journaled failures, so that their calls are asked again. Before `start`."""

@@ -91,12 +91,13 @@ RECORDS: dict[str, Callable[[Record], Record]] = {
 FORMATS = (*RECORDS, "csv", "parquet")
 
 
-def export(folder: Path, format: str, to: Path, *, table: str | None = None) -> int:
+def export(folder: Path, format: str, to: Path, *, table: str | None = None, step: int | None = None) -> int:
     """Write a table of a run to a file; returns how many rows.
 
     Args:
         format: one of FORMATS.
         table: the run's only table unless named.
+        step: number of a chain's step; the last one's rows unless given.
 
     Raises:
         BadInput: no such format or table, rows that the format cannot hold, or a file that cannot be written.
@@ -105,18 +106,19 @@ def export(folder: Path, format: str, to: Path, *, table: str | None = None) -> 
         raise BadInput(f"there is no format {format!r}: {nearest(format, FORMATS)}")
     journal = Journal(Path(folder), read_only=True)
     try:
-        name = _table(journal, folder, table)
+        if step is None:
+            [(step,)] = journal.select("SELECT COALESCE(MAX(step), 0) FROM progress")
+        name = _table(journal, folder, table, step)
         try:
             with Replacing(to) as unfinished:
-                return _write(journal, name, format, unfinished)
+                return _write(_rows(journal, name, step), format, unfinished)
         except OSError as error:
             raise BadInput(f"cannot write {to}: {error.strerror or error}") from None
     finally:
         journal.release()
 
 
-def _write(journal: Journal, name: str, format: str, path: Path) -> int:
-    rows = _rows(journal, name)
+def _write(rows: Iterator[Record], format: str, path: Path) -> int:
     if format == "csv":
         return _write_csv(rows, path)
     if format == "parquet":
@@ -142,15 +144,16 @@ def _write_csv(rows: Iterator[Record], path: Path) -> int:
     return count
 
 
-def _rows(journal: Journal, name: str) -> Iterator[Record]:
-    for (data,) in journal.select("SELECT data FROM rows WHERE name=? ORDER BY step, place, seq", (name,)):
+def _rows(journal: Journal, name: str, step: int) -> Iterator[Record]:
+    sql = "SELECT data FROM rows WHERE step=? AND name=? ORDER BY place, seq"
+    for (data,) in journal.select(sql, (step, name)):
         row = msgspec.json.decode(data)
         row.pop("lineage", None)
         yield ordered(row)
 
 
-def _table(journal: Journal, folder: Path, wanted: str | None) -> str:
-    names = [name for (name,) in journal.select("SELECT DISTINCT name FROM rows ORDER BY name")]
+def _table(journal: Journal, folder: Path, wanted: str | None, step: int) -> str:
+    names = [name for (name,) in journal.select("SELECT DISTINCT name FROM rows WHERE step=? ORDER BY name", (step,))]
     if wanted is not None and wanted not in names:
         raise BadInput(f"{folder} has no table {wanted!r}: {nearest(wanted, names)}")
     if not names:

@@ -6,9 +6,8 @@ inside them are never read as gaps.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import ModuleType
 
@@ -82,11 +81,6 @@ def check(module: ModuleType, texts: Mapping[str, str]) -> dict[int, Prompt]:
     return replaced
 
 
-@contextlib.contextmanager
-def replacing(module: ModuleType, texts: Mapping[str, str]) -> Iterator[None]:
-    """Within the block, use other texts for prompts of a module; raises as `check`."""
-    token = _replaced.set(check(module, texts))
-    try:
-        yield
-    finally:
-        _replaced.reset(token)
+def replace(texts: dict[int, Prompt]) -> None:
+    """From here on, in this context, use other texts: what `check` gave."""
+    _replaced.set(texts)

@@ -128,14 +128,17 @@ async def run(
 async def replay(done: Result, *, offline: bool = True, **options: Any) -> Result:
     """Make the rows of a run anew from its journal, asking nothing. Options as `gristmill.rerun`: with `offline=False`
     and other settings or models, only what changed is asked."""
+    alone = len(done.steps) == 1
     if "model" not in options:
         options["model"] = {
-            name: [Scripted(model=spec.removeprefix("scripted:")) for spec in specs]
-            if done.recipe.roles[name].many
+            role if alone else f"{step.name}.{role}": [Scripted(model=spec.removeprefix("scripted:")) for spec in specs]
+            if done.steps[step.name][0].roles[role].many
             else Scripted(model=specs[0].removeprefix("scripted:"))
-            for name, specs in config_of(done.folder).models.items()
+            for step in config_of(done.folder).steps
+            for role, specs in step.models.items()
         }
-    return await arerun(done.folder, out=folder(), recipe=done.recipe, offline=offline, **options)
+    options.setdefault("recipe", done.recipe if alone else None)
+    return await arerun(done.folder, out=folder(), offline=offline, **options)
 
 
 def folder() -> Path:

@@ -1,0 +1,431 @@
+"""Works through the steps of a run: rows stream from step to step, and a recipe over a whole set is the only barrier.
+
+A worker takes units from the last step that has some, so what is under way leaves before more is begun. Where a target
+is set, no more units start than the yield so far calls for; seeds that end are used again, with new draws.
+
+A target behind a barrier is reached in rounds. The steps before it make so many rows; the barrier and what follows work
+on exactly those; if too few leave, the steps before make more, and the rest is done again over the journal: only what
+is new is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.engine.calls import Ledger
+from gristmill.engine.database import PROGRESS, Statement
+from gristmill.engine.run import describe, ends_the_run
+from gristmill.engine.scope import Failure
+from gristmill.engine.stage import Outcome, Stage, Unit, passes
+from gristmill.engine.tally import Tally, total
+from gristmill.errors import DiskTrouble, Stopped
+from gristmill.rows import Row, Rows
+
+AHEAD = 20_000
+"""Places that units may run ahead of the slowest one; bounds what waits in memory to be released."""
+BACKLOG = 20_000
+"""Entries in the journal's queue beyond which no new unit starts."""
+QUEUED = 256
+"""Rows in front of a step beyond which a recipe over a whole set waits before it makes more."""
+DROUGHT = 500
+"""Candidates in a row of which none was accepted: the yield is near zero, and more of the same would not help."""
+CANDIDATES = 50
+"""Candidates for each row of the target, at most, unless the user says otherwise; never fewer than 200."""
+
+
+@dataclass
+class Seeds:
+    """What the first step reads."""
+
+    read: Callable[[int], Iterator[Row]]
+    """The seeds from a number on."""
+    count: int
+
+
+class Flow:
+    """The steps of one run, being worked on."""
+
+    def __init__(
+        self,
+        stages: list[Stage],
+        ledger: Ledger,
+        *,
+        seeds: Seeds | None = None,
+        target: int | None = None,
+        max_candidates: int | None = None,
+        units: int | None = None,
+        keep: bool = True,
+        trace: Callable[[Stage, Unit, Outcome], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            target: rows of the last step to stop at.
+            max_candidates: rows and what came to nothing, together, to stop at. Default: CANDIDATES and DROUGHT.
+            units: places of the first step to stop at.
+            keep: journal the outcomes; without, only calls are kept.
+            trace: called with each finished unit.
+        """
+        self.stages = stages
+        self.ledger = ledger
+        self.seeds = seeds
+        self.target = target
+        self.max_candidates = max_candidates
+        self.units = units
+        self.keep = keep
+        self.trace = trace
+        chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in stages if stage.recipe.shape == "row")
+        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
+        """Seeds that end are used again."""
+        cuts = [i for i, stage in enumerate(stages) if i and stage.recipe.shape == "set"]
+        self.segments = [stages[a:b] for a, b in itertools.pairwise([0, *cuts, len(stages)])]
+        """The steps between barriers; each segment but the first begins with a recipe over a whole set."""
+        self.round_size: int | None = None
+        """Rows that the first segment makes in this round, where a target lies behind a barrier."""
+        self._segment = self.segments[0]
+        self._accepted_at = 0
+        self._workers: set[asyncio.Task[None]] = set()
+        self._turns = 0
+        self._error: BaseException | None = None
+        self._still: asyncio.Future[None] | None = None
+        self._moved: asyncio.Future[None] | None = None
+        self._writing = False
+
+    @property
+    def last(self) -> Stage:
+        return self.stages[-1]
+
+    @property
+    def tally(self) -> Tally:
+        return total([stage.tally for stage in self.stages])
+
+    @property
+    def candidates(self) -> int:
+        return sum(self.last.tally.rows.values()) + sum(stage.tally.lost for stage in self.stages)
+
+    @property
+    def enough(self) -> bool:
+        return self.target is not None and self.last.accepted >= self.target
+
+    async def work(self) -> None:
+        """Run to the end.
+
+        Raises:
+            Stopped: the run was stopped; what was released is kept.
+            BadInput, EndpointDown, DiskTrouble: the run cannot go on; likewise.
+        """
+        self._recall()
+        try:
+            while True:
+                for segment in self.segments:
+                    await self._work_segment(segment)
+                if not self._worth_a_round():
+                    break
+                await self._next_round()
+        finally:
+            for task in self._workers:  # none is left, unless this very task was cancelled
+                task.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+            self._write()
+        for stage in self.stages:
+            self._mark_done(stage)
+        self._write()
+
+    def _recall(self) -> None:
+        journal, head = self.ledger.journal, self.segments[0]
+        if self.again:
+            head[-1].remember_contents()
+        for stage in self.stages if self.keep else ():
+            stage.recall(journal)
+            if stage.recipe.shape == "set" and not stage.done and not self.enough:
+                journal.rewind(stage.number, 0)  # replayed as a whole
+                stage.restart()
+        if self.again and self.seeds:
+            head[0].repeat_from(self.seeds.count, journal)
+        if self.target is not None and len(self.segments) > 1:
+            self.round_size = (journal.meta("round_size") if self.keep else None) or self.target
+        self.last.limit = self.target
+
+    # -- segments
+
+    async def _work_segment(self, segment: list[Stage]) -> None:
+        if self.enough or all(stage.done for stage in segment):
+            return
+        self._segment = segment
+        self._accepted_at = self.candidates
+        self._connect(segment)
+        self._still = asyncio.get_running_loop().create_future()
+        if segment[0].recipe.shape == "set" and not segment[0].done:
+            await self._flush()  # it reads what was made before it
+            self._start(self._whole_set(segment[0]))
+        self.pump()
+        if self._workers:
+            await self._still
+        if self._error:
+            raise self._error
+        stopped = self.ledger.halt.stopped
+        if stopped and stopped.reason != "enough":
+            raise Stopped(stopped.reason, str(stopped))
+        self.ledger.halt.stopped = None
+        for stage in segment if self.round_size is None or segment is not self.segments[0] else ():
+            self._mark_done(stage)
+
+    def _connect(self, segment: list[Stage]) -> None:
+        """Give each step of a segment what it works on."""
+        first = segment[0]
+        if first.recipe.shape == "row":
+            assert self.seeds
+            found = passes(self.seeds.read, self.seeds.count, first.released, again=self.again)
+            first.read(itertools.islice(found, self._units_left))
+        elif first.recipe.shape == "draw":
+            numbers = ((str(number), None, "") for number in itertools.count(first.released))
+            first.read(itertools.islice(numbers, self._units_left))
+        for upstream, stage in itertools.pairwise(segment):
+            replayed = upstream.recipe.shape == "set" and not upstream.done  # it will say all its rows again
+            before = 0 if replayed or not self.keep else upstream.accepted
+            stage.follow(upstream.rows(self.ledger.journal, before))
+            stage.repeat_from(upstream.first_pass_rows, self.ledger.journal)
+
+    @property
+    def _units_left(self) -> int | None:
+        return None if self.units is None else max(0, self.units - self.stages[0].released)
+
+    def _mark_done(self, stage: Stage) -> None:
+        if not stage.done:
+            stage.done = stage.changed = True
+            self._write_soon()
+
+    # -- rounds
+
+    def _worth_a_round(self) -> bool:
+        """Too few rows left, and the steps before the barrier can make more than they did."""
+        if self.round_size is None or self.enough:
+            return False
+        return self.segments[0][-1].accepted >= self.round_size
+
+    async def _next_round(self) -> None:
+        """Ask the first segment for more rows, by the share that left the last time."""
+        assert self.round_size is not None
+        assert self.target is not None
+        self._check_candidates()
+        share = max(self.last.accepted, 0.5) / self.round_size
+        self.round_size = max(self.round_size + 1, min(4 * self.round_size, math.ceil(1.1 * self.target / share)))
+        await self._flush()
+        self.ledger.journal.expect_repeats()
+        for stage in itertools.chain(*self.segments[1:]):
+            if self.keep:
+                self.ledger.journal.rewind(stage.number, 0)
+            stage.restart()
+        if self.keep:
+            self.ledger.journal.set_meta(round_size=self.round_size)
+
+    # -- units
+
+    def pump(self) -> None:
+        """Start as many workers as there are units and calls' worth of room for them."""
+        if self._still is None or self._still.done():
+            return
+        room = self.ledger.width - len(self._workers)
+        while room > 0 and (job := self._next()):
+            self._start(self._worker(*job))
+            room -= 1
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._workers.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._workers.discard(task)
+        self.pump()
+        if not self._workers and self._still and not self._still.done():
+            self._still.set_result(None)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What stops one worker halts the others, but what they have in flight is paid for: it is let arrive."""
+        try:
+            await work
+        except Stopped as stop:
+            self.ledger.halt.stop(stop)
+        except BaseException as error:
+            self._error = self._error or error
+            self.ledger.halt.stop(Stopped("error", str(error)))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _worker(self, stage: Stage, unit: Unit) -> None:
+        while True:
+            if self.ledger.journal.backlog > BACKLOG:
+                await self.ledger.journal.flush()
+            outcome = await stage.work(unit)
+            if self.trace:
+                self.trace(stage, unit, outcome)
+            stage.put(unit.place, outcome)
+            self._settle(stage)
+            self._turns += 1
+            if self._turns % 64 == 0:
+                await asyncio.sleep(0)  # a recipe without calls would never let the loop breathe
+            job = self._next() if len(self._workers) <= self.ledger.width else None
+            if job is None:
+                return
+            stage, unit = job
+
+    def _next(self) -> tuple[Stage, Unit] | None:
+        """The next unit that should be worked on: of the last step that has one."""
+        if self.ledger.halt.stopped or self.enough or self._check_candidates():
+            return None
+        for number in range(len(self._segment) - 1, -1, -1):
+            stage = self._segment[number]
+            if stage.recipe.shape == "set" or stage.started - stage.released >= AHEAD or not self._needed(number):
+                continue
+            if (unit := stage.take()) is not None:
+                return stage, unit
+        return None
+
+    def _needed(self, number: int) -> bool:
+        """Near the target, start no more units of a step than the yield so far calls for."""
+        goal = self.target if self._segment is self.segments[-1] else self.round_size
+        segment = self._segment
+        if goal is None:
+            return True
+        if segment[-1].accepted >= goal or not any(stage.active for stage in segment):
+            return segment[-1].accepted < goal
+        coming = 0.0
+        for index, stage in enumerate(segment[number:]):
+            queued = segment[number + index - 1].accepted - stage.started if index else 0
+            rate = (stage.accepted + stage.held + 1) / (stage.finished + 1)
+            coming = stage.held + rate * (stage.active + queued + coming)
+        return segment[-1].accepted + coming < goal
+
+    def _settle(self, stage: Stage) -> None:
+        """Let leave what a step has finished, and hand it to the step behind."""
+        left = stage.release()
+        if stage.changed:
+            self._write_soon()
+        if left:
+            after = stage.number + 1
+            if after < len(self.stages) and self.stages[after].recipe.shape == "row":
+                self.stages[after].repeat_from(stage.first_pass_rows, self.ledger.journal)
+                for data in left:
+                    self.stages[after].feed(data)
+                self.pump()
+            if stage is self._segment[-1]:
+                self._accepted_at = self.candidates
+        if self.enough and self.last.recipe.shape != "set":
+            # What is still in flight lies beyond the last row: it may finish its call, but start no other.
+            self.ledger.halt.stop(Stopped("enough", "the target is met"))
+        if self._moved and not self._moved.done():
+            self._moved.set_result(None)
+
+    def _check_candidates(self) -> bool:
+        """Stop where too little comes of too much. True if so."""
+        if self.max_candidates is not None:
+            if self.candidates < self.max_candidates:
+                return False
+            self._give_up(f"--max-candidates {self.max_candidates}")
+        elif self.target is None or not self._endless:
+            return False
+        elif self.candidates - self._accepted_at >= DROUGHT:
+            self._give_up(f"none of the last {DROUGHT} candidates was accepted")
+        elif self.candidates < max(200, CANDIDATES * self.target):
+            return False
+        else:
+            self._give_up(f"{CANDIDATES} candidates for each row of the target")
+        return True
+
+    @property
+    def _endless(self) -> bool:
+        first = self.stages[0].recipe
+        return self.again or not first.bounded
+
+    def _give_up(self, why: str) -> None:
+        tally = self.tally
+        reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.most_common(5)) or "none"
+        failed = f"; failed: {tally.failures}" if tally.failures else ""
+        self.ledger.halt.stop(
+            Stopped(
+                "candidates",
+                f"{why}: {self.candidates} candidates gave {self.last.accepted} accepted rows; "
+                f"rejected: {reasons}{failed}. Look at them with `gristmill rows DIR --rejects`; "
+                "a higher --max-candidates goes on",
+            )
+        )
+
+    # -- whole sets
+
+    async def _whole_set(self, stage: Stage) -> None:
+        scope, made = stage.whole(Rows(self._set_of(stage)))
+        stage.watch = lambda: self._after_reject(stage)
+        try:
+            async for row in made:
+                stage.put_whole(scope, [stage.stamp(row, "*", scope)])
+                self._settle(stage)
+                if stage is self.last and self.enough:
+                    break
+                await self._ease(stage)
+        except Exception as error:
+            if ends_the_run(error):
+                raise
+            scope.failures.append(Failure(scope.place, describe(error)))
+        finally:
+            await made.aclose()  # type: ignore[attr-defined]
+        stage.put_whole(scope, [])
+        self._settle(stage)
+
+    def _set_of(self, stage: Stage) -> Iterator[Row]:
+        """All that a recipe over a whole set gets to see."""
+        if stage.number == 0:
+            return self.seeds.read(0) if self.seeds else iter(())
+        upstream = self.stages[stage.number - 1]
+        most = self.round_size if len(self.segments) > 1 and stage is self.segments[1][0] else None
+        rows = upstream.rows(self.ledger.journal, upstream.accepted if most is None else most)
+        return (stage.adopt(data)[1] for data in rows)
+
+    def _after_reject(self, stage: Stage) -> None:
+        self._settle(stage)
+        if self._check_candidates():
+            self.ledger.halt.check()
+
+    async def _ease(self, stage: Stage) -> None:
+        """Let the steps behind catch up before more is made for them."""
+        if stage is self._segment[-1]:
+            return
+        while self._crowded(stage) and not self.ledger.halt.stopped:
+            self._moved = asyncio.get_running_loop().create_future()
+            await self._moved
+        self.ledger.halt.check()
+
+    def _crowded(self, stage: Stage) -> bool:
+        queued = stage.accepted - self.stages[stage.number + 1].started
+        return queued > 0 and (queued > QUEUED or not self._needed(0))
+
+    # -- the journal
+
+    def _write_soon(self) -> None:
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        """What was released since the last time, of all steps, in one transaction."""
+        self._writing = False
+        statements: list[Statement] = []
+        for stage in self.stages:
+            if stage.changed:
+                statements += stage.statements()
+                statements.append((PROGRESS, (stage.number, stage.released, int(stage.done), stage.tally.encode())))
+        if not statements or not self.keep:
+            return
+        try:
+            self.ledger.journal.put_later(statements)
+        except DiskTrouble as error:
+            self._error = self._error or error
+            self.ledger.halt.stop(Stopped("error", str(error)))
+
+    async def _flush(self) -> None:
+        self._write()
+        await self.ledger.journal.flush()

@@ -1,0 +1,488 @@
+"""Chains: recipes one behind the other, streaming, resumed, rerun; and targets that seeds alone do not reach."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+import gristmill
+from gristmill import BadInput, Chain, Chat, Completion, Document, Row, Rows, Run, Step, recipe
+from gristmill.execute import looking
+from gristmill.models.protocol import Question
+from gristmill.rows import content
+from gristmill.testing import Scripted, folder, replay, run, text_of
+
+
+class Ask(Row):
+    question: str
+
+
+class Answered(Completion):
+    pass
+
+
+class Graded(Completion):
+    grade: int
+
+
+def numbered(question: Question) -> str:
+    return f"answer to {text_of(question)}"
+
+
+def seeds(count: int) -> list[dict[str, str]]:
+    return [{"question": f"q{number}"} for number in range(count)]
+
+
+@recipe("answer")
+async def answer(row: Ask, model: Chat, run: Run, *, words: int = 50) -> AsyncIterator[Answered]:
+    """Answer a question, with a drawn word in mind."""
+    word = run.draw("word", [f"w{number}" for number in range(words)])
+    reply = await model.chat(f"{row.question} {word}")
+    yield Answered(row.question, reply.text)
+
+
+@recipe("grade")
+async def grade(row: Completion, judge: Chat, run: Run, *, least: int = 3) -> AsyncIterator[Graded]:
+    """Keep what is graded well."""
+    reply = await judge.chat(f"grade {row.completion}")
+    found = zlib.crc32(reply.text.encode()) % 10
+    if found < least:
+        run.reject(row, "low", grade=found)
+    else:
+        yield Graded(row.prompt, row.completion, grade=found)
+
+
+@recipe("short")
+async def short(row: Completion, run: Run, *, most: int = 1000) -> AsyncIterator[Completion]:
+    """A filter that asks nothing."""
+    if len(row.completion) > most:
+        run.reject(row, "long")
+    else:
+        yield Completion(row.prompt, row.completion)
+
+
+@recipe("best")
+async def best(rows: Rows[Completion], run: Run, *, share: float = 0.5) -> AsyncIterator[Completion]:
+    """Sees the whole, keeps the first of it in the order of a hash; evicts when there is more."""
+    order = sorted(rows, key=lambda row: zlib.crc32(row.completion.encode()))
+    for row in order[: int(len(order) * share)]:
+        made = Completion(row.prompt, row.completion)
+        run.link(made, row)
+        yield made
+
+
+@recipe("drawn")
+async def drawn(model: Chat, run: Run) -> AsyncIterator[Completion]:
+    """Rows from nothing."""
+    word = run.draw("word", [str(number) for number in range(1000)])
+    yield Completion(word, (await model.chat(word)).text)
+
+
+@recipe("twins")
+async def twins(row: Completion) -> AsyncIterator[Completion]:
+    """Two rows of each."""
+    yield Completion(row.prompt, row.completion)
+    yield Completion(row.prompt, row.completion + "!")
+
+
+@recipe("loop", fixed=True)
+async def loop(rows: Rows[Ask], *, rounds: int = 2) -> AsyncIterator[Ask]:
+    """As many rows as its parameters say."""
+    for _ in range(rounds):
+        yield Ask(rows[0].question)
+
+
+class Slow(Scripted):
+    """Answers in an order of its own."""
+
+    async def answer(self, question: Question, n: int):
+        await asyncio.sleep(zlib.crc32(text_of(question).encode()) % 7 / 1000)
+        return await super().answer(question, n)
+
+
+async def chain(steps, *, model=None, out=None, **options):
+    model = Scripted(numbered) if model is None else model
+    return await gristmill.arun(Chain(steps), model=model, out=out or folder(), **options)
+
+
+def plain(done) -> list[dict]:
+    return [content(row) for row in done.rows]
+
+
+# -- streaming
+
+
+async def test_rows_flow_through_the_steps_and_say_where_they_came_from():
+    done = await chain([answer, grade, short], seeds=seeds(30))
+    first, second = list(done.iterate(step="answer")), list(done.iterate(step="grade"))
+    assert len(first) == 30
+    assert 0 < len(second) < 30
+    assert [row.prompt for row in done.rows] == [row.prompt for row in second]
+    assert len(done.rejects) == 30 - len(second)
+    assert done.reject_counts == {"grade: low": 30 - len(second)}
+    by_id = {row.id: row for row in [*first, *second]}
+    for row in done.rows:
+        [parent] = row.lineage.parents
+        [grandparent] = by_id[parent].lineage.parents
+        assert by_id[grandparent].lineage.parents == [row.lineage.seed]
+        assert by_id[parent].lineage.calls  # the judge's call stands with the row that it let pass
+
+
+async def test_a_later_step_works_while_an_earlier_one_still_does():
+    order: list[str] = []
+
+    def said(question: Question) -> str:
+        order.append("judge" if text_of(question).startswith("grade") else "model")
+        return numbered(question)
+
+    await chain([answer, grade], seeds=seeds(50), model=Scripted(said), concurrency=2)
+    assert order.index("judge") < 10
+    assert order[-1] == "judge"
+
+
+async def test_neither_concurrency_nor_the_order_of_answers_shapes_what_leaves_a_chain():
+    steps = [answer, twins, grade, best, short]
+    runs = [
+        await chain(steps, seeds=seeds(20), model=kind(numbered), concurrency=concurrency)
+        for kind, concurrency in [(Scripted, 1), (Slow, 3), (Slow, 64)]
+    ]
+    assert runs[0].rows
+    assert runs[0].rows == runs[1].rows == runs[2].rows
+    assert sorted(map(str, runs[0].rejects)) == sorted(map(str, runs[2].rejects))
+
+
+async def test_a_whole_set_recipe_sees_all_that_comes_before_it():
+    done = await chain([answer, best, short], seeds=seeds(40))
+    everything = [row.completion for row in done.iterate(step="answer")]
+    kept = sorted(everything, key=lambda text: zlib.crc32(text.encode()))[:20]
+    assert [row.completion for row in done.rows] == kept
+
+
+async def test_a_recipe_may_come_twice_and_copies_keep_apart():
+    done = await chain([answer, twins, short, twins], seeds=seeds(3))
+    assert list(done.steps) == ["answer", "twins", "short", "twins-2"]
+    assert len(done.rows) == 12
+    assert len({row.id for row in done.rows}) == 12
+
+
+async def test_columns_can_be_renamed_on_the_way():
+    @recipe("read")
+    async def read(row: Document) -> AsyncIterator[Document]:
+        """Reads a text."""
+        yield Document(row.text.upper())
+
+    done = await chain([answer, Step(read, mapping={"text": "completion"})], seeds=seeds(2))
+    assert [row.text for row in done.rows] == [row.completion.upper() for row in done.iterate(step="answer")]
+
+
+async def test_a_failure_in_a_late_step_costs_one_row():
+    @recipe("fragile")
+    async def fragile(row: Completion) -> AsyncIterator[Completion]:
+        """Fails on one."""
+        if row.prompt == "q3":
+            raise ValueError("no")
+        yield Completion(row.prompt, row.completion)
+
+    done = await chain([answer, fragile], seeds=seeds(6))
+    assert (len(done.rows), done.failed, done.exit_code) == (5, 1, 3)
+    assert done.failures[0].seed["prompt"] == "q3"
+
+
+# -- what a change costs
+
+
+async def test_a_changed_late_step_repeats_nothing_of_the_early_ones():
+    done = await chain([answer, grade], seeds=seeds(20))
+    model = Scripted(numbered)
+    again = await gristmill.arerun(done.folder, recipe=Chain([answer, Step(grade, least=6)]), model=model, out=folder())
+    assert (again.calls, model.questions) == (0, [])
+    assert len(again.rows) < len(done.rows)
+    other = await gristmill.arerun(done.folder, recipe=Chain([answer, drawn_grade]), model=model, out=folder())
+    assert all("regrade" in prompt for prompt in model.prompts)
+    assert other.calls == 20
+
+
+@recipe("grade")
+async def drawn_grade(row: Completion, judge: Chat) -> AsyncIterator[Completion]:
+    """Another prompt than `grade`."""
+    await judge.chat(f"regrade {row.completion}")
+    yield Completion(row.prompt, row.completion)
+
+
+async def test_a_step_put_in_between_leaves_the_calls_behind_it_as_they_are():
+    done = await chain([answer, grade], seeds=seeds(20))
+    again = await gristmill.arerun(
+        done.folder, recipe=Chain([answer, Step(short, most=19), grade]), model=Scripted(numbered), out=folder()
+    )
+    assert again.calls == 0
+    assert plain(again) == [row for row in plain(done) if len(row["completion"]) <= 19]
+
+
+async def test_a_chain_is_replayed_from_its_journal_alone():
+    done = await chain([answer, grade, best], seeds=seeds(20))
+    again = await replay(done, recipe=Chain([answer, grade, best]))
+    assert again.rows == done.rows
+    assert again.calls == 0
+
+
+# -- stops and resumes
+
+
+class Stops(Scripted):
+    """Is interrupted after so many answers."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(numbered)
+        self.after = after
+
+    async def answer(self, question: Question, n: int):
+        if len(self.questions) >= self.after:
+            raise gristmill.EndpointDown("gone")
+        return await super().answer(question, n)
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 20, 33, 47])
+@pytest.mark.parametrize("steps", [[answer, grade, short], [answer, twins, grade, best, short], [answer, best, grade]])
+async def test_a_stopped_chain_goes_on_where_it_was_and_asks_nothing_twice(after, steps):
+    whole = await chain(steps, seeds=seeds(20), model=Scripted(numbered))
+    out, asked = folder(), []
+    model = Stops(after)
+    try:
+        done = await chain(steps, seeds=seeds(20), model=model, out=out, concurrency=3)
+    except gristmill.EndpointDown:
+        asked = model.prompts
+        model = Scripted(numbered)
+        done = await gristmill.aresume(out, recipe=Chain(steps), model=model)
+    assert done.rows == whole.rows
+    assert sorted(map(str, done.rejects)) == sorted(map(str, whole.rejects))
+    assert [tally for _, tally in done.steps.values()] == [tally for _, tally in whole.steps.values()]
+    assert len(asked) + len(model.prompts) <= whole.calls
+
+
+async def test_failed_rows_that_are_tried_again_are_put_back_into_the_stream():
+    broken = True
+
+    @recipe("fragile")
+    async def fragile(row: Completion) -> AsyncIterator[Completion]:
+        """Fails on some until it is repaired."""
+        if broken and row.prompt in ("q3", "q5"):
+            raise ValueError("no")
+        yield Completion(row.prompt, row.completion)
+
+    steps = [answer, fragile, grade]
+    done = await chain(steps, seeds=seeds(8), out=(out := folder()))
+    assert done.failed == 2
+    broken = False
+    again = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered), failed=True)
+    whole = await chain(steps, seeds=seeds(8))
+    assert again.rows == whole.rows
+    assert again.failed == 0
+
+
+# -- targets
+
+
+async def test_seeds_that_end_are_used_again_with_new_draws_until_the_target_is_met():
+    model = Scripted(numbered)
+    done = await run(answer, seeds(4), model=model, target=30)
+    assert len(done.rows) == 30
+    assert len({row.completion for row in done.rows}) == 30
+    assert [row.prompt for row in done.rows[:4]] == ["q0", "q1", "q2", "q3"]
+    assert len(model.questions) == done.calls
+    again = await replay(done)
+    assert again.rows == done.rows
+
+
+async def test_what_seeds_give_again_is_a_copy_and_a_run_of_copies_ends():
+    done = await run(answer, seeds(3), model=Scripted(numbered), target=9, words=1)
+    assert len(done.rows) == 3
+    assert done.exit_code == 2
+    assert done.reject_counts["duplicate"] >= 100
+    assert "gave 3 accepted rows; rejected: duplicate" in str(done.stopped)
+
+
+async def test_equal_seeds_of_one_pass_are_no_copies():
+    done = await run(answer, [{"question": "same"}] * 5, model=Scripted(numbered), target=5, words=1)
+    assert (len(done.rows), done.rejects) == (5, [])
+
+
+async def test_a_filter_that_takes_no_chance_is_not_run_twice_over_its_seeds():
+    @recipe("plain")
+    async def plain_filter(row: Completion) -> AsyncIterator[Completion]:
+        """A filter."""
+        yield Completion(row.prompt, row.completion)
+
+    given = [{"prompt": f"p{number}", "completion": "c"} for number in range(3)]
+    done = await run(plain_filter, given, target=5)
+    assert (len(done.rows), done.notes, done.exit_code) == (3, ["5 rows were asked for; the seeds ended after 3"], 0)
+
+
+@pytest.mark.parametrize("steps", [[answer, grade], [answer, twins, grade, short], [drawn, grade]])
+async def test_a_target_counts_what_leaves_the_chain_exactly_and_in_place_order(steps):
+    given = {"seeds": seeds(7)} if steps[0] is answer else {}
+    small = await chain(steps, target=25, **given)
+    large = await chain(steps, target=60, model=Slow(numbered), concurrency=16, **given)
+    assert (len(small.rows), len(large.rows)) == (25, 60)
+    assert large.rows[:25] == small.rows
+    assert small.exit_code == 0
+
+
+async def test_near_the_target_little_more_is_begun_than_is_needed():
+    model = Slow(numbered)
+    done = await chain([answer, short], seeds=seeds(500), model=model, target=40, concurrency=64)
+    assert len(done.rows) == 40
+    assert len(model.questions) <= 48  # not 64 beyond
+
+
+@pytest.mark.parametrize("steps", [[answer, best], [answer, best, grade], [drawn, best, short, best]])
+async def test_a_target_behind_a_step_that_evicts_is_met_by_making_more_before_it(steps):
+    given = {"seeds": seeds(7)} if steps[0] is answer else {}
+    model = Scripted(numbered)
+    done = await chain(steps, target=20, model=model, **given)
+    assert len(done.rows) == 20
+    assert done.calls == len(model.questions) == done.spent.calls  # rounds ask nothing twice
+    assert (done.replayed > 0) == (grade in steps)
+    again = await chain(steps, target=20, model=Slow(numbered), concurrency=5, **given)
+    assert again.rows == done.rows
+
+
+async def test_a_target_behind_a_barrier_takes_what_there_is_when_the_seeds_end():
+    @recipe("plain")
+    async def plain_step(row: Ask) -> AsyncIterator[Completion]:
+        """No chance in it."""
+        yield Completion(row.question, row.question)
+
+    done = await chain([plain_step, best], seeds=seeds(10), target=8, model={})
+    assert len(done.rows) == 5
+    assert done.notes == ["8 rows were asked for; the seeds ended after 5"]
+
+
+@pytest.mark.parametrize("after", [3, 15, 22, 31])
+async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
+    steps = [answer, best, grade]
+    whole = await chain(steps, seeds=seeds(7), target=20)
+    out = folder()
+    try:
+        done = await chain(steps, seeds=seeds(7), target=20, model=Stops(after), out=out, concurrency=3)
+    except gristmill.EndpointDown:
+        done = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered))
+    assert done.rows == whole.rows
+
+
+async def test_a_target_can_be_raised_when_it_is_met():
+    for steps in ([answer, grade], [answer, best], [answer, twins]):
+        out = folder()
+        await chain(steps, seeds=seeds(7), target=11, out=out, concurrency=2)
+        model = Scripted(numbered)
+        more = await gristmill.aresume(out, recipe=Chain(steps), model=model, target=31)
+        whole = await chain(steps, seeds=seeds(7), target=31, concurrency=2)
+        assert more.rows == whole.rows
+        assert more.spent.calls <= whole.calls + 4  # what was in flight when the first target was met
+        with pytest.raises(BadInput, match="it can only be asked for more"):
+            await gristmill.aresume(out, recipe=Chain(steps), model=model, target=20)
+
+
+async def test_candidates_can_be_capped():
+    done = await chain([answer, Step(grade, least=10)], seeds=seeds(7), target=10, max_candidates=40)
+    assert done.exit_code == 2
+    assert "--max-candidates 40" in str(done.stopped)
+    assert 40 <= sum(done.reject_counts.values()) <= 40 + 84
+
+
+async def test_a_yield_near_zero_ends_the_run_with_what_was_learnt():
+    done = await chain([answer, Step(grade, least=10)], seeds=seeds(600), target=1000)
+    assert (done.exit_code, len(done.rows)) == (2, 0)
+    assert "none of the last 500 candidates was accepted" in str(done.stopped)
+    assert "low 5" in str(done.stopped)
+
+
+# -- what is refused
+
+
+def refused(message: str, *steps) -> None:
+    with pytest.raises(BadInput, match=message):
+        Chain(steps)
+
+
+def test_steps_that_do_not_fit_are_named_with_their_columns():
+    refused(r"'answer' and 'loop' do not fit: 'loop' reads 'question', .* have prompt, completion", answer, loop)
+    refused("'answer' and 'drawn' do not fit: 'drawn' makes rows from nothing", answer, drawn)
+    refused("reads no column 'txt'", answer, Step(grade, mapping={"txt": "prompt"}))
+    refused("makes no column 'promt': did you mean prompt", answer, Step(grade, mapping={"prompt": "promt"}))
+
+    class Number(Row):
+        prompt: int
+        completion: str
+
+    @recipe("numbers")
+    async def numbers(row: Number) -> AsyncIterator[Number]:
+        """Reads a number."""
+        yield row
+
+    refused(r"'numbers' reads 'prompt' as int, and 'prompt' of 'answer' is str", answer, numbers)
+
+
+def test_a_chain_is_one_line():
+    refused("in a circle: grade <- short <- grade", answer, Step(grade, after="short"), Step(short, after="grade"))
+    refused("'anser', which is no step: did you mean answer", answer, Step(grade, after="anser"))
+    refused("both read from 'answer'", answer, grade, Step(short, after="answer"))
+    refused("stands twice", Step(answer, name="a"), Step(grade, name="a"))
+    refused("at least one step")
+    steps = Chain([answer, Step(short, after="grade"), Step(grade, after="answer")]).steps
+    assert [step.name for step in steps] == ["answer", "grade", "short"]
+
+
+async def test_what_is_wrong_with_a_run_of_a_chain_is_said_before_the_first_call():
+    model = Scripted(numbered)
+    unpriced = Scripted(numbered, model="unpriced")
+    unpriced.price = None
+    for options, message in [
+        ({"judg.least": 1}, "no step has the parameter 'judg.least'"),
+        ({"model": {"jury": model}}, "has no role 'jury'"),
+        ({"max_cost": {"jury": 1}}, "no such role"),
+        ({"max_cost": {"judge": 1}, "model": {"model": model, "judge": unpriced}}, "needs the price of unpriced"),
+        ({"max_cost": 1, "model": unpriced}, "needs the price of unpriced"),
+        ({"max_tokens": -1}, "expected a number of 1 or more"),
+        ({"inputs": {"corpus": []}}, "has no input 'corpus'"),
+    ]:
+        out = folder() / "run"
+        with pytest.raises(BadInput, match=message):
+            await chain([answer, grade], **{"seeds": seeds(3), "model": model, "out": out, **options})
+        assert not out.exists()
+    with pytest.raises(BadInput, match="leave --target out"):
+        await run(loop, seeds(2), target=3)
+    assert model.questions == []
+
+
+async def test_one_role_can_have_a_wall_of_its_own_which_lasts_over_resumes():
+    out = folder()
+    steps = [answer, grade]
+    done = await chain(steps, seeds=seeds(20), out=out, max_tokens={"judge": 1_150})
+    assert done.exit_code == 2
+    assert "--max-tokens judge=1150" in str(done.stopped)
+    with looking(out) as journal:
+        judge, model = journal.spent(role="judge"), journal.spent(role="model")
+    assert 0 < judge.calls < 20
+    assert judge.input_tokens + judge.output_tokens <= 1_150
+    assert model.calls > judge.calls
+    again = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered))
+    assert (again.exit_code, again.calls) == (2, 0)
+    done = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered), max_tokens={"judge": 10**6})
+    assert (done.exit_code, len(done.rows) + len(done.rejects)) == (0, 20)
+
+
+async def test_models_prompts_and_parameters_go_to_the_step_that_is_named():
+    judge, writer = Scripted(numbered, model="judge"), Scripted(numbered, model="writer")
+    done = await chain(
+        [answer, grade, Step(grade, name="again")],
+        seeds=seeds(5),
+        model={"": writer, "again.judge": judge},
+        **{"grade.least": 0, "again.least": 10},
+    )
+    assert done.rows == []
+    assert done.reject_counts == {"again: low": 5}
+    assert len(judge.questions) == 5
+    assert len(writer.questions) == 10
+    with pytest.raises(BadInput, match="several steps have the parameter 'least'"):
+        await chain([answer, grade, Step(grade, name="again")], seeds=seeds(5), least=3)
