@@ -561,3 +561,18 @@ async def test_replies_keep_thoughts_and_finish_apart_from_the_text():
     done = await run(thinks, seeds(1), model=Scripted([Reply("yes", "length", thinking="hm")]))
     assert done.rows[0].prompt == "hm/True"
     assert (await replay(done)).rows == done.rows
+
+
+@recipe("pass-on")
+async def pass_on(row: Ask, run: Run) -> AsyncIterator[Ask]:
+    """Yields what it read."""
+    yield row
+
+
+async def test_a_row_that_is_passed_on_comes_from_its_own_seed():
+    done = await run(pass_on, seeds(200))
+    assert [row.question for row in done.rows] == [f"q{number}" for number in range(200)]
+    for row in done.rows:
+        assert row.lineage.parents == [row.lineage.seed]
+    assert len({row.lineage.seed for row in done.rows}) == 200
+    assert not {row.id for row in done.rows} & {row.lineage.seed for row in done.rows}

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gristmill.api import arerun, aresume, arun, rerun, resume, run
+    from gristmill.api import aplan, arerun, aresume, arun, plan, rerun, resume, run
     from gristmill.chain import Chain, Step
     from gristmill.contract import Recipe, recipe
     from gristmill.engine.run import Run
     from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Refused, Unparsed, Waiting
     from gristmill.execute import Result
+    from gristmill.forecast import Plan
     from gristmill.models.protocol import (
         Chat,
         Complete,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
 _HOMES = {
     "gristmill.execute": ["Result"],
-    "gristmill.api": ["arerun", "aresume", "arun", "rerun", "resume", "run"],
+    "gristmill.forecast": ["Plan"],
+    "gristmill.api": ["aplan", "arerun", "aresume", "arun", "plan", "rerun", "resume", "run"],
     "gristmill.chain": ["Chain", "Step"],
     "gristmill.contract": ["Recipe", "recipe"],
     "gristmill.engine.run": ["Run"],
@@ -63,6 +65,7 @@ __all__ = [
     "Instruction",
     "Labelled",
     "Message",
+    "Plan",
     "Preference",
     "Recipe",
     "Refused",
@@ -77,10 +80,12 @@ __all__ = [
     "Turn",
     "Unparsed",
     "Waiting",
+    "aplan",
     "arerun",
     "aresume",
     "arun",
     "assistant",
+    "plan",
     "recipe",
     "rerun",
     "resume",

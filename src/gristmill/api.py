@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gristmill import recipes
+from gristmill import forecast, recipes
 from gristmill.assemble import Wall, chain_of, check_target, limits, open_chain, parts_of
 from gristmill.bind import Models
 from gristmill.chain import Chain
@@ -99,6 +99,43 @@ def prepare(
             raise DiskTrouble(f"cannot write {folder}: {error.strerror or error}") from error
         raise
     return parts, config, folder
+
+
+async def aplan(
+    recipe: str | Recipe | Chain,
+    *,
+    sample: int = forecast.SAMPLE,
+    seeds: str | Path | Iterable[Any] | None = None,
+    inputs: Mapping[str, str | Path | Iterable[Any]] | None = None,
+    model: Models = None,
+    out: str | Path | None = None,
+    target: int | None = None,
+    units: int | None = None,
+    max_cost: Wall = None,
+    max_tokens: Wall = None,
+    max_candidates: int | None = None,
+    concurrency: int | None = None,
+    seed: int | None = None,
+    prompts: Mapping[str, str] | None = None,
+    mapping: Mapping[str, str] | None = None,
+    chunk: int | None = None,
+    prices: Mapping[str, Any] | None = None,
+    watch: Watcher | None = None,
+    **settings: Any,
+) -> forecast.Plan:
+    """Forecast a run; see `plan`."""
+    given = {name: value for name, value in locals().items() if name not in ("recipe", "sample", "watch", "settings")}
+    if sample < 2:
+        raise BadInput(f"sample={sample}: expected 2 units or more, for the range of a forecast")
+    steps = open_chain(recipe)[0].steps
+    if steps[0].method.shape == "set":
+        raise BadInput(
+            f"{steps[0].name} works on a whole set, in a loop of its own: what it asks and how many rows it makes depend "
+            "on the answers, so a sample cannot tell what it will cost. Try --preview, and let --max-cost or "
+            "--max-tokens be the wall"
+        )
+    parts, config, folder = prepare(recipe, settings, **given)
+    return await forecast.sample(parts, config, folder, size=sample, watch=watch)
 
 
 async def aresume(
@@ -216,13 +253,27 @@ def run(recipe: str | Recipe | Chain, **options: Any) -> Result:
         BadInput: a mistake in what was given; nothing was asked or written.
         EndpointDown: a model cannot be reached at all. What was made is kept, and `resume` goes on.
     """
-    return _wait(lambda: arun(recipe, **options))
+    return _wait(lambda: arun(recipe, **options))  # type: ignore[no-any-return]
+
+
+def plan(recipe: str | Recipe | Chain, **options: Any) -> forecast.Plan:
+    """Run a small sample for real and say what the whole will cost. `resume` then makes the run itself, and does not pay
+    for the sample again.
+
+    Args:
+        sample: seeds or draws to try, 20 unless given.
+        **options: as `run`.
+
+    Raises:
+        BadInput: also for recipes over whole sets, of which a sample cannot tell.
+    """
+    return _wait(lambda: aplan(recipe, **options))  # type: ignore[no-any-return]
 
 
 def resume(folder: str | Path, **options: Any) -> Result:
     """Continue a run that was stopped or killed. With `failed=True` rows that failed are tried again; with a higher
     `target` a run that met its own makes more."""
-    return _wait(lambda: aresume(folder, **options))
+    return _wait(lambda: aresume(folder, **options))  # type: ignore[no-any-return]
 
 
 def rerun(base: str | Path, **options: Any) -> Result:
@@ -230,20 +281,20 @@ def rerun(base: str | Path, **options: Any) -> Result:
 
     With `recipe` a changed chain (or its file) takes the place of the old one: its unchanged steps ask nothing. With `offline=True` nothing is asked at all: a row that needs a new answer is a failure.
     """
-    return _wait(lambda: arerun(base, **options))
+    return _wait(lambda: arerun(base, **options))  # type: ignore[no-any-return]
 
 
-def _wait(work: Callable[[], Any]) -> Result:
+def _wait(work: Callable[[], Any]) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         try:
-            return asyncio.run(work())  # type: ignore[no-any-return]
+            return asyncio.run(work())
         except asyncio.CancelledError:  # by the second Ctrl-C
             raise KeyboardInterrupt from None
     # In a notebook a loop is running already: work on one of our own, beside it.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(work())).result()  # type: ignore[no-any-return]
+        return thread.submit(lambda: asyncio.run(work())).result()
 
 
 def _seed_source(method: Recipe, seeds: str | Path | Iterable[Any] | None) -> str | Path | Iterable[Any] | None:

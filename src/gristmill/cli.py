@@ -153,6 +153,39 @@ def run(
     _finish(api.run(chain, watch=_watcher(json), **options), json)
 
 
+@app.command(context_settings=Extra)
+def plan(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A name of `gristmill list`, ./FILE.py:NAME, or a chain.toml.")
+    ],
+    seeds: Seeds = None,
+    map_: Map = None,
+    chunk: Chunk = None,
+    out: Out = None,
+    target: Target = None,
+    sample: Annotated[int, typer.Option(help="Seeds or draws to try.")] = 20,
+    model: Model = None,
+    prompt: PromptFile = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    max_candidates: MaxCandidates = None,
+    concurrency: Concurrency = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Try a small sample for real, and say what the whole will cost: money, tokens, time, rows. `resume` then makes the
+    run; what was tried is kept, and not paid for twice."""
+    from gristmill import api
+
+    chain, options = _run_options_of(context, dict(context.params))
+    found = api.plan(chain, sample=sample, watch=_watcher(json), **options)
+    if json:
+        printing.print_json(printing.plan_facts(found))
+    else:
+        printing.show_plan(found)
+
+
 def _run_options_of(context: typer.Context, said: dict[str, Any]) -> tuple[Chain, dict[str, Any]]:
     """What is to be run, and how: the command line over the chain's file over gristmill.toml."""
     from gristmill import api, assemble, config

@@ -303,7 +303,7 @@ async def at_work(
     flow = Flow(
         stages,
         ledger,
-        seeds=seeds or _kept_seeds(parts[0].recipe, folder),
+        seeds=seeds or kept_seeds(parts[0].recipe, folder),
         **{"target": config.target, "max_candidates": config.max_candidates, "units": config.units, **options},
     )
     ledger.on_room = flow.pump
@@ -365,7 +365,8 @@ def _replaced(part: Part) -> Callable[[], object]:
     return partial(prompt_texts.replace, texts)
 
 
-def _kept_seeds(first: Recipe, folder: Path) -> Seeds | None:
+def kept_seeds(first: Recipe, folder: Path) -> Seeds | None:
+    """The seeds of a run's folder; None for recipes that read none."""
     if first.seed is None or not (folder / "inputs" / "seeds.parquet").exists():
         return None
     return Seeds(partial(kept_input, folder, "seeds", first.seed), kept_count(folder, "seeds"))

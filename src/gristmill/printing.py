@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gristmill.contract import Recipe
+    from gristmill.estimate import Range
     from gristmill.execute import Result
+    from gristmill.forecast import Plan
 
 
 def explain_parts(console: Any, method: Recipe) -> None:
@@ -112,6 +116,87 @@ def facts(result: Result) -> dict[str, Any]:
         "exit_code": result.exit_code,
         "files": {name: str(path) for name, path in result.tables.items()},
     }
+
+
+def show_plan(plan: Plan) -> None:
+    """A forecast as a table; ranges in brackets hold the truth about 9 times in 10."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = new_console()
+    chain = len({role.step for role in plan.roles}) > 1
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for title in (*(["step"] if chain else []), "role", "calls", "tokens in", "tokens out", "cost"):
+        grid.add_column(title, justify="left" if title in ("step", "role") else "right")
+    for role in plan.roles:
+        numbers = [role.calls, role.input_tokens, role.output_tokens]
+        cells = [*map(_count_range, numbers), _money_range(role.cost)]
+        grid.add_row(*(Text(cell) for cell in (*([role.step] if chain else []), role.role, *cells)))
+    numbers = [plan.calls, plan.input_tokens, plan.output_tokens]
+    cells = [*map(_count_range, numbers), _money_range(plan.cost)]
+    grid.add_row(*(Text(cell, style="bold") for cell in (*([""] if chain else []), "in all", *cells)))
+    what = "target" if plan.target is not None else "all"
+    facts = [
+        ("tried", f"{plan.sample:,} units gave {plan.sample_rows:,} rows for ${plan.sample_cost:,.4f}"),
+        *(("yield", f"{name}: {rows:.2f} rows for each that it reads") for name, rows in plan.yields.items()),
+        (what, f"{_count_range(plan.rows)} rows from {_count_range(plan.units)} seeds or draws"),
+    ]
+    if plan.concurrency:
+        at_once = ", ".join(f"{limit} calls at once at {name}" for name, limit in plan.concurrency.items())
+        facts.append(("time", f"{_time_range(plan.seconds)}, with {at_once}"))
+    facts += [("note", note) for note in plan.notes]
+    console.rule(plain_text(plan.name), align="left")
+    if plan.roles:
+        console.print(grid)
+        console.print("low to high: the truth lies between them about 9 times in 10", style="dim")
+    facts.append(("go on", f"gristmill resume {plan.folder}   (what was tried is not paid for again)"))
+    for label, text in facts:
+        console.print(Text.assemble((f"{label:>8}  ", "bold"), text), soft_wrap=True)
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """A forecast for programs: ranges as [low, likely, high], null for a number without limit."""
+    import dataclasses
+    import math
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            if set(value) == {"low", "likely", "high"}:
+                return [x if math.isfinite(x) else None for x in (value["low"], value["likely"], value["high"])]
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+    return {**plain(dataclasses.asdict(plan)), "folder": str(plan.folder)}
+
+
+def _count_range(found: Range) -> str:
+    return _range(found, lambda number: f"{number:,.0f}")
+
+
+def _money_range(found: Range) -> str:
+    return _range(found, lambda number: f"${number:,.2f}" if found.likely >= 1 else f"${number:,.4f}")
+
+
+def _time_range(found: Range) -> str:
+    return _range(found, duration)
+
+
+def _range(found: Range, text: Callable[[float], str]) -> str:
+    if found.likely == float("inf"):
+        return f"{text(found.low)} or more"
+    likely, low = text(found.likely), text(found.low)
+    if found.high == float("inf"):
+        return f"{likely} ({low} or more)"
+    high = text(found.high)
+    return likely if low == high else f"{likely} ({low} to {high})"
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 40 s, 12 min, 3.5 h, 2.1 days."""
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def show_preview(result: Result) -> None:

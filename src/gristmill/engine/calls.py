@@ -78,7 +78,7 @@ class Handle:
         self.model = backend.model
         self._backend = backend
         self._ledger = ledger
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._purse = purse
         self._identity = _stable.encode(backend.identity())
 
@@ -169,9 +169,9 @@ class Handle:
             error: CallFailed | None = None
             answer = Answer([], Usage())
             try:
-                answer = await self._endpoint.call(self._backend, question, len(batch), len(body), self._purse)
+                answer = await self.endpoint.call(self._backend, question, len(batch), len(body), self._purse)
                 if not answer.samples:
-                    raise CallFailed(f"{self._endpoint.name} answered with no sample at all")
+                    raise CallFailed(f"{self.endpoint.name} answered with no sample at all")
             except CallFailed as failed:
                 error = failed
             ledger.asked += 1

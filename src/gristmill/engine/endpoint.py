@@ -55,7 +55,13 @@ class Endpoint:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._quiet_until = 0.0
         self._answers = 0
+        self._served = 0.0
         self._given_up_in_a_row = 0
+
+    @property
+    def service_seconds(self) -> float:
+        """Mean time of an answer, from its request on; what it waited for its turn is not in it."""
+        return self._served / max(1, self._answers)
 
     async def call(self, backend: Backend, question: Question, n: int, size: int, budget: Budget | Purse) -> Answer:
         """An answer, or an error that asking again would not mend.
@@ -84,12 +90,14 @@ class Endpoint:
         most = worst_case(question, n, size)
         await budget.reserve(most, backend.price)
         answer = None
+        started = time.monotonic()
         try:
             self.halt.check()  # it may have come while this call waited for room
             answer = await backend.answer(question, n)
         finally:
             budget.settle(most, answer.usage if answer else None, backend.price)
         self._answers += 1
+        self._served += time.monotonic() - started
         self._given_up_in_a_row = 0
         return answer
 

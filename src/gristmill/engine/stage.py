@@ -41,6 +41,8 @@ class Unit(NamedTuple):
     place: int
     name: str
     row: Row | None
+    parent: str
+    """The row's id; the row's own field may be another by the end, where a recipe yields what it read."""
     seed: str
     """Id of the seed that it comes from, through however many steps."""
 
@@ -177,7 +179,7 @@ class Stage:
         row: Row = self._adopt(_renamed(data, self.bound.mapping) if self.bound.mapping else data)
         known, lineage = row.id, row.lineage
         name = name_of(row, self._names)
-        row.id, row.lineage = known, None
+        row.id = known
         return name, row, lineage.seed if lineage else ""
 
     def take(self) -> Unit | None:
@@ -185,7 +187,9 @@ class Stage:
         name, row, seed = next(self._source, NOTHING)
         if not name:
             return None
-        unit = Unit(self.started, name, row, seed)
+        if row is not None:
+            row.lineage = None  # it was made in whatever context this worker comes from
+        unit = Unit(self.started, name, row, row.id if row is not None else "", seed)
         self.started += 1
         self.active += 1
         return unit
@@ -203,7 +207,7 @@ class Stage:
         row = unit.row
         if row is not None:
             scope.lineage.seed = unit.seed
-            scope.lineage.parents = [row.id]
+            scope.lineage.parents = [unit.parent]
         scope.enter()
         self.bound.prepare()
         rows: list[Made] = []
