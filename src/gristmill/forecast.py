@@ -216,7 +216,9 @@ def _judged(
         for role, models in part.config.models.items():
             quantities = used[part.config.name, role]
             found.roles.append(Role(part.config.name, role, models, *(forecast(quantity) for quantity in quantities)))
-    if count is not None and aim and units.likely > count:
+    if aim and not rows.any():
+        found.notes.append("no row came through, so there is no telling what it takes: look with --preview")
+    elif count is not None and aim and units.likely > count:
         found.notes.append(
             f"{count:,} seeds are not enough for {aim:,} rows: they would be used about {units.likely / count:,.1f} times, "
             "with new draws"

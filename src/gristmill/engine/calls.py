@@ -61,13 +61,16 @@ class Ledger:
         self.replayed = 0
         self.endpoints: dict[str, Endpoint] = {}
         self.on_room: Callable[[], object] = lambda: None
-        """Called when an endpoint takes more calls at once than before."""
-
-    @property
-    def width(self) -> int:
+        """Called when an endpoint takes more or fewer calls at once than before."""
+        self.width = 0
         """Units worth having under way: while some wait for a commit or parse a reply, others keep the wire busy."""
+        self.resize()
+
+    def resize(self) -> None:
+        """See what the endpoints take now."""
         limit = sum(endpoint.limit for endpoint in self.endpoints.values()) or 8
-        return min(MOST_UNITS, limit + limit // 4 + 2)
+        self.width = min(MOST_UNITS, limit + limit // 4 + 2)
+        self.on_room()
 
 
 class Handle:
@@ -201,6 +204,7 @@ def bind(step: str, role: str, backend: Backend, ledger: Ledger, concurrency: in
     if endpoint is None:
         endpoint = Endpoint(backend.endpoint, concurrency or backend.concurrency, ledger.halt)
         ledger.endpoints[backend.endpoint] = endpoint
+        ledger.resize()
     return Handle(role, backend, ledger, endpoint, ledger.budget.of(step, role))
 
 

@@ -105,7 +105,10 @@ class Flow:
 
     @property
     def candidates(self) -> int:
-        return sum(self.last.tally.rows.values()) + sum(stage.tally.lost for stage in self.stages)
+        found = self.last.accepted + self.last.beside
+        for stage in self.stages:
+            found += stage.lost
+        return found
 
     @property
     def enough(self) -> bool:
@@ -269,6 +272,7 @@ class Flow:
             self._turns += 1
             if self._turns % 64 == 0:
                 await asyncio.sleep(0)  # a recipe without calls would never let the loop breathe
+            # Fewer, where an endpoint takes less than it did.
             job = self._next() if len(self._workers) <= self.ledger.width else None
             if job is None:
                 return
@@ -350,8 +354,7 @@ class Flow:
             Stopped(
                 "candidates",
                 f"{why}: {self.candidates} candidates gave {self.last.accepted} accepted rows; "
-                f"rejected: {reasons}{failed}. Look at them with `gristmill rows DIR --rejects`; "
-                "a higher --max-candidates goes on",
+                f"rejected: {reasons}{failed}. A higher --max-candidates goes on",
             )
         )
 

@@ -95,7 +95,11 @@ class Stage:
         self.name = bound.name
         self.number = number
         self.main = table(self.recipe.tables[0])
-        self.tally = Tally()
+        self.accepted = self.lost = self.beside = (
+            0  # of the tally, where looking is quick: these are asked for all the time
+        )
+        """Rows of the main table that left; what came to nothing; rows of the other tables."""
+        self._count(Tally())
         self.released = 0
         """Places whose outcome stands: all below this one."""
         self.started = 0
@@ -127,9 +131,11 @@ class Stage:
         self.watch: Callable[[], None] = lambda: None
         """Called when a recipe over a whole set has put something aside."""
 
-    @property
-    def accepted(self) -> int:
-        return self.tally.rows[self.main]
+    def _count(self, tally: Tally) -> None:
+        self.tally = tally
+        self.accepted = tally.rows[self.main]
+        self.beside = sum(tally.rows.values()) - self.accepted
+        self.lost = tally.lost
 
     @property
     def finished(self) -> int:
@@ -291,7 +297,10 @@ class Stage:
             seq += 1
             tally.rows[made.table] += 1
             if made.table == self.main:
+                self.accepted += 1
                 left.append(made.data)
+            else:
+                self.beside += 1
         for index, reject in enumerate(rejects):
             self._statements.append((REJECT, (number, place, index, reject.reason, _encode(reject))))
             tally.rejects[reject.reason] += 1
@@ -303,6 +312,8 @@ class Stage:
                 tally.failures += 1
         if not seq and not rejects and not outcome.failures and self.recipe.shape != "set":
             tally.barren += 1
+            self.lost += 1
+        self.lost += len(rejects) + sum(failure.kind != "waiting" for failure in outcome.failures)
 
     def _is_copy(self, place: int, made: Made, rejects: list[Reject]) -> bool:
         """Whether a gate holds a row back: its key left before, or it is the copy of a row from an earlier pass."""
@@ -334,7 +345,7 @@ class Stage:
         progress = journal.progress(self.number)
         self.released = self.started = progress.released
         self.done = progress.done
-        self.tally = Tally.decode(progress.tally) if progress.tally else Tally()
+        self._count(Tally.decode(progress.tally) if progress.tally else Tally())
         if self._unique is None and self._contents is None:
             return
         decoders = {table(row): decoder for row, decoder in self._decoders.items()}
@@ -365,7 +376,7 @@ class Stage:
         """Begin the step anew, as if nothing had left it."""
         self.released = self.started = self.held = 0
         self.done = False
-        self.tally = Tally()
+        self._count(Tally())
         self._pending.clear()
         self._inbox.clear()
         self._names = Occurrences()
