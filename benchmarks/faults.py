@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import random
 import signal
 import subprocess
@@ -18,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from pathlib import Path
+
+from figures import figure, machine
 
 import gristmill
 from gristmill import Chat, Completion, Row, recipe
@@ -91,8 +91,8 @@ def killed(folder: Path, kills: int) -> str:
     assert data(folder / "killed") == data(folder / "calm"), "other rows"
     assert again <= done * CONCURRENCY, "calls were repeated that were not in flight"
     return (
-        f"killed {done} times: same rows byte for byte; {calm['successes']} calls, {again} asked again "
-        f"(in flight when killed; at most {done * CONCURRENCY})"
+        f"same rows byte for byte; {calm['successes']:,} calls, {again} asked again, all in flight when killed "
+        f"(at most {done * CONCURRENCY})"
     )
 
 
@@ -103,7 +103,7 @@ def faulty(folder: Path) -> str:
         seen = counts(url)
     assert facts["rows"] == {"completion": 1000}
     assert seen["repeated"] == 0
-    return f"10 % answered 429, 5 % 500: 1000 of 1000 rows; {seen['requests'] - seen['successes']} faults, 0 paid twice"
+    return f"1000 of 1000 rows; {seen['requests'] - seen['successes']} faults, 0 paid twice"
 
 
 def refused(folder: Path) -> str:
@@ -111,10 +111,10 @@ def refused(folder: Path) -> str:
     with spawn("--refuse", "cursed") as url:
         facts = finish(start(*run, "--model", f"openai:test@{url}", "--out", folder / "refused"), 3)
     assert (facts["rows"], facts["failures"]) == ({"completion": 980}, 20)
-    return "1 row in 50 always refused with 400: 980 rows, and exactly those 20 are failures"
+    return "980 of 1000 rows, and exactly those 20 are failures"
 
 
-async def stale(folder: Path) -> list[str]:
+async def stale(folder: Path) -> list[tuple[str, str]]:
     rows = [{"question": f"question {n}"} for n in range(100)]
     changed = [{"question": "another question"}, *rows[1:]]
     told = []
@@ -139,7 +139,7 @@ async def stale(folder: Path) -> list[str]:
             )
             assert [(r.prompt, r.completion) for r in again.rows] == [(r.prompt, r.completion) for r in fresh.rows]
             assert again.calls <= paid
-            told.append(f"{name}: 0 stale rows, {again.calls} calls of 200 paid")
+            told.append((name, f"0 stale rows, {again.calls} of 200 calls paid"))
     return told
 
 
@@ -149,12 +149,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as name:
         folder = Path(name)
-        print(killed(folder, options.kills))
-        print(faulty(folder))
-        print(refused(folder))
-        for line in asyncio.run(stale(folder)):
-            print(line)
-    print(f"gristmill {version('gristmill')}, CPython {platform.python_version()}, {platform.machine()}")
+        # Each of these asserts what it says: a figure that is printed is one that was met.
+        figure(f"killed with -9 {options.kills} times", killed(folder, options.kills), aim="nothing lost", met=True)
+        figure("1 call in 10 answered 429, 1 in 20 500", faulty(folder), aim="all rows", met=True)
+        figure("1 row in 50 always refused with 400", refused(folder), aim="one bad row costs one row", met=True)
+        for name, said in asyncio.run(stale(folder)):
+            figure(f"rerun, {name}", said, aim="nothing stale", met=True)
+    print(machine())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -22,8 +21,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
+
+from figures import figure, machine
 
 import gristmill
 from gristmill import Chain, Chat, Completion, Row, Run, recipe
@@ -138,11 +138,18 @@ def told(what: str, notes: list[tuple[float, int, float]]) -> None:
     memory = [note[2] for note in notes if note[1] > 0]
     middle = statistics.median(memory[len(memory) // 4 : len(memory) // 2])
     late = statistics.median(memory[-len(memory) // 4 :])
-    print(
-        f"{what}: {notes[-1][0]:,.0f} s; throughput at the end / at the start {last / first:.2f} (at least 0.9), "
-        f"{first:,.0f} and {last:,.0f} a second; peak memory {max(memory):.0f} MB (under 500), late / early "
-        f"{late / middle:.2f}",
-        flush=True,
+    ratio, peak = last / first, max(memory)
+    figure(
+        f"{what}: throughput at the end / at the start",
+        f"{ratio:.2f} ({last:,.0f} / {first:,.0f} a second, {notes[-1][0]:,.0f} s)",
+        aim="at least 0.9",
+        met=ratio >= 0.9,
+    )
+    figure(
+        f"{what}: peak memory",
+        f"{peak:.0f} MB (late / early {late / middle:.2f})",
+        aim="under 500 and flat",
+        met=peak < 500 and late / middle < 1.1,
     )
 
 
@@ -169,11 +176,13 @@ def main() -> None:
             again, found = follow(start("--child", "resume", "--out", folder / "calls"))
             assert found["rows"] == options.calls
             begun = next(seconds for seconds, units, _ in again if units > again[0][1])
-            print(
-                f"killed at {notes[-1][1]:,}, resumed: {begun:.1f} s from the start of the program to the next row (under 5); "
-                f"{found['calls']:,} calls in all"
+            figure(
+                f"{options.calls:,} calls, killed at {notes[-1][1]:,}: from the start of the program to the next row",
+                f"{begun:.1f} s; {found['calls']:,} calls in the journal at the end",
+                aim="under 5 s",
+                met=begun < 5,
             )
-    print(f"gristmill {version('gristmill')}, CPython {platform.python_version()}, {platform.machine()}")
+    print(machine())
 
 
 if __name__ == "__main__":

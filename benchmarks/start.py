@@ -5,13 +5,14 @@ python benchmarks/start.py
 
 from __future__ import annotations
 
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import distribution, version
+from importlib.metadata import distribution
+
+from figures import figure, machine
 
 
 def seconds(*arguments: str) -> float:
@@ -44,10 +45,9 @@ def core() -> set[str]:
 def main() -> None:
     bare, ours = seconds("-c", "pass"), seconds("-m", "gristmill.cli", "--help")
     packages = sorted(core())
-    print(f"gristmill --help          {ours:.2f} s (under 0.3; Python alone {bare:.2f} s)")
-    print(f"packages of a core install {len(packages)} (at most 30): {', '.join(packages)}")
-    print(f"gristmill {version('gristmill')}, CPython {platform.python_version()}, {platform.machine()}")
-    assert len(packages) <= 30
+    figure("gristmill --help", f"{ours:.2f} s (Python alone {bare:.2f} s)", aim="under 0.3 s", met=ours < 0.3)
+    figure("packages of a core install", f"{len(packages)}", aim="at most 30", met=len(packages) <= 30)
+    print(f"{', '.join(packages)}\n{machine()}")
 
 
 if __name__ == "__main__":

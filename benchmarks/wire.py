@@ -1,6 +1,6 @@
 """How near the engine comes to a bare aiohttp loop, and what a replay costs. Ratios within one run.
 
-    python benchmarks/wire.py [--rows 4000] [--concurrency 256] [--latency 0.05] [--repeats 3]
+    python benchmarks/wire.py [--rows 4000] [--concurrency 256] [--latency 0.05] [--repeats 5]
 
 One chat call a row against the loopback server (a process of its own), every reply durable before the recipe sees it.
 """
@@ -10,17 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
+from figures import figure, machine
 
 import gristmill
 from gristmill import Chat, Completion, Row, recipe
@@ -83,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--latency", type=float, default=0.05)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     rows = questions(options.rows)
     folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-"))
@@ -107,14 +106,23 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"\nrows/s, engine / bare     {statistics.median(ratios):.2f}   (at least 0.8)\n"
-        f"CPU a call                {statistics.median(costs):.3f} ms (under 0.5)\n"
-        f"peak memory               {peak:.0f} MB (under 200)\n"
-        f"replay                    {statistics.median(replays):,.0f} rows/s (at least 10,000)\n"
-        f"gristmill {version('gristmill')}, aiohttp {version('aiohttp')}, CPython {platform.python_version()}, "
-        f"{platform.machine()}, {options.rows} rows, concurrency {options.concurrency}, latency {options.latency} s"
+    each = f"{options.rows:,} rows, {options.concurrency} at once, {options.latency * 1e3:.0f} ms"
+    ratio, cost, replayed = map(statistics.median, (ratios, costs, replays))
+    figure(
+        f"rows/s, engine / bare aiohttp loop ({each})",
+        f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        aim="at least 0.8",
+        met=ratio >= 0.8,
     )
+    figure("CPU a call, all threads", f"{cost:.3f} ms", aim="under 0.5", met=cost < 0.5)
+    figure("peak memory of it", f"{peak:.0f} MB", aim="under 200", met=peak < 200)
+    figure(
+        "replay from the journal",
+        f"{replayed:,.0f} rows/s ({min(replays):,.0f} to {max(replays):,.0f})",
+        aim="at least 10,000",
+        met=replayed >= 10_000,
+    )
+    print(machine())
 
 
 if __name__ == "__main__":

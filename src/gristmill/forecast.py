@@ -240,6 +240,8 @@ def _seconds(flow: Flow, used: dict[tuple[str, str], np.ndarray], forecast: Any)
         calls = sum((used[key][0] for key in dict.fromkeys(roles) if key in used), np.zeros(1))
         each = endpoint.service_seconds / max(1, endpoint.limit)
         here = forecast(calls)
+        # The last unit's calls come one after the other, with nothing beside them.
+        tail = float(calls.max()) * endpoint.service_seconds
         if here.likely * each >= longest.likely:
-            longest = Range(here.low * each, here.likely * each, here.high * each)
+            longest = Range(here.low * each, here.likely * each + tail / 2, here.high * each + tail)
     return longest
