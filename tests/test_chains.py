@@ -1,8 +1,12 @@
 """Chains: recipes one behind the other, streaming, resumed, rerun; and targets that seeds alone do not reach."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,7 @@ from gristmill.execute import looking
 from gristmill.models.protocol import Question
 from gristmill.rows import content
 from gristmill.testing import Scripted, folder, replay, run, text_of
+from gristmill.testing.server import counts, spawn
 
 
 class Ask(Row):
@@ -486,3 +491,106 @@ async def test_models_prompts_and_parameters_go_to_the_step_that_is_named():
     assert len(writer.questions) == 10
     with pytest.raises(BadInput, match="several steps have the parameter 'least'"):
         await chain([answer, grade, Step(grade, name="again")], seeds=seeds(5), least=3)
+
+
+# -- files
+
+
+FILTERS = '''
+from collections.abc import AsyncIterator
+from gristmill import Completion, Run, recipe
+
+@recipe("short-enough")
+async def short_enough(row: Completion, run: Run, *, most: int = 400) -> AsyncIterator[Completion]:
+    """Keep what is short."""
+    if len(row.completion) > most:
+        run.reject(row, "long")
+    else:
+        yield row
+'''
+CHAIN = """
+seeds = "seeds.jsonl"
+model = "openai:test@{url}"
+target = 12
+
+[[step]]
+recipe = "{home}/recipes_for_tests.py:two_calls"
+name = "ask"
+
+[[step]]
+recipe = "filters.py:short_enough"
+set = {{most = 200}}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    (tmp_path / "filters.py").write_text(FILTERS)
+    (tmp_path / "seeds.jsonl").write_text("".join(f'{{"question": "question {n}"}}\n' for n in range(60)))
+
+    def write(url: str, text: str = CHAIN):
+        path = tmp_path / "chain.toml"
+        path.write_text(text.format(url=url, home=Path(__file__).parent))
+        return path
+
+    return write
+
+
+def shell(*arguments, code: int = 0):
+    done = subprocess.run([sys.executable, "-m", "gristmill.cli", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def test_a_chain_file_is_run_resumed_changed_and_looked_at_from_the_command_line(written, tmp_path):
+    with spawn() as url:
+        path, out = written(url), tmp_path / "run"
+        done = json.loads(shell("run", path, "--out", out, "--json").stdout)
+        assert (done["rows"], done["recipe"]) == ({"completion": 12}, "ask > short-enough")
+        assert set(done["steps"]) == {"ask", "short-enough"}
+        paid = done["calls"]
+        assert "of ask" in shell("rows", out, "--step", "ask").stdout
+        assert "no step 'aks': did you mean ask" in shell("rows", out, "--step", "aks", code=1).stderr
+        shell("export", out, "--format", "jsonl", "--to", tmp_path / "rows.jsonl")
+        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 12
+        card = (out / "README.md").read_text()
+        assert "# ask > short-enough" in card
+        assert "`short-enough`: Parameter `most`: `200`" in card
+        written(url, CHAIN.replace("most = 200", "most = 150"))
+        again = json.loads(shell("rerun", out, "--chain", path, "--out", tmp_path / "two", "--json").stdout)
+        assert again["replayed"] >= 24
+        assert counts(url)["repeated"] == 0
+        once = json.loads(shell("rerun", out, "--set", "most=1000", "--out", tmp_path / "three", "--json").stdout)
+        assert (once["calls"], once["rows"]) == (0, {"completion": 12})
+        counts(url, reset=True)
+        more = json.loads(shell("resume", out, "--target", 20, "--json").stdout)
+        assert more["rows"] == {"completion": 20}
+        assert counts(url)["repeated"] == 0
+        assert paid > 0
+        plan = json.loads(shell("plan", path, "--out", tmp_path / "planned", "--sample", 4, "--json").stdout)
+        assert [role["role"] for role in plan["roles"]] == ["model"]
+        assert len(plan["cost"]) == 3
+        shown = shell("plan", path, "--out", tmp_path / "planned-2", "--sample", 4, "--ask.suffix", "!").stdout
+        assert "truth lies between them" in shown
+        assert f"gristmill resume {tmp_path / 'planned-2'}" in shown.replace("\n", "")
+        shell("resume", tmp_path / "planned")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step = 3", "Expected `array`"),
+        ("[[step]]\nrecipe = 'evol-instrut'", "step 1: there is no recipe 'evol-instrut': did you mean evol-instruct"),
+        ("[[step]]\nrecipe = 'wrap'\nfrom = 'x'", "'wrap' reads from 'x', which is no step"),
+        ("[[step]]\nrecipe = 'wrap'\nfrom = 'wrap'", "in a circle: wrap <- wrap"),
+        ("[[step]]\nrecipe = 'amps'\n[[step]]\nrecipe = 'tinystories'", "'amps' and 'tinystories' do not fit"),
+        ("[[step]]\nrecipe = 'wrap'\nsets = {{}}", "unknown field `sets`"),
+        ("tarket = 3\n[[step]]\nrecipe = 'wrap'", "unknown field `tarket`"),
+        ("[[step]\nrecipe = 'wrap'", "Expected ']]'"),
+    ],
+)
+def test_what_is_wrong_with_a_chain_file_is_said_with_its_place(written, text, message):
+    path = written("x", text)
+    error = shell("run", path, code=1).stderr
+    assert message in error
+    assert str(path) in error
