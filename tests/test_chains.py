@@ -526,7 +526,7 @@ set = {{most = 200}}
 @pytest.fixture
 def written(tmp_path):
     (tmp_path / "filters.py").write_text(FILTERS)
-    (tmp_path / "seeds.jsonl").write_text("".join(f'{{"question": "question {n}"}}\n' for n in range(60)))
+    (tmp_path / "seeds.jsonl").write_text("".join(f'{{"question": "question {n}"}}\n' for n in range(300)))
 
     def write(url: str, text: str = CHAIN):
         path = tmp_path / "chain.toml"
