@@ -97,7 +97,7 @@ class Setting:
 
     def __init__(self, backend: Fake, limit: int = 4, **budget: float) -> None:
         self.backend, self.halt, self.budget = backend, Halt(), Budget(**budget)
-        self.endpoint = Endpoint("http://fake", limit, self.halt)
+        self.endpoint = Endpoint("http://fake", limit, self.halt, fixed=limit)
 
     def call(self, name: str = "", *, max_tokens: int = 100, n: int = 1, size: int = 0) -> asyncio.Task[Answer]:
         question = Question("complete", prompt=name, sampling={"max_tokens": max_tokens})
