@@ -61,6 +61,9 @@ class _Tries:
     unreachable: int = 0
     """In a row, with no answer to any other call between."""
     answers: int = 0
+    """Of the endpoint, when this call failed last."""
+    waits: int = 0
+    """429s in a row, with no answer to any other call between."""
     sent: float = 0.0
     """When the last was sent."""
     probe: bool = False
@@ -178,7 +181,8 @@ class Endpoint:
             self._heed(answer.limits, now)
         if self._climber is not None:
             crowded = bool(self._waiting) and self.in_flight >= self.limit
-            self._climber.done(now, answer.usage.output, now - tries.sent, crowded)
+            paced = self._pacer is not None and self._pacer.rate != math.inf
+            self._climber.done(now, answer.usage.output, now - tries.sent, crowded, paced)
             self._take_over()
         return answer
 
@@ -197,13 +201,17 @@ class Endpoint:
             self._count(error, tries)
         if error.limits is not None:
             self._heed(error.limits, now)
-        # Jitter, so that calls that failed together do not come back together.
-        backoff: float = min(LONGEST_WAIT, 0.25 * 2.0**tries.all) * random.uniform(0.5, 1.0)
         asked = error.retry_after
+        waits = tries.all
         if error.busy and self._climber is not None and self._pacer is not None:
-            if self._pacer.refused(now, max(0.0, asked or 0.0)):
+            # While others get through, the pace is what keeps calls apart, and long waits would leave it unused.
+            tries.waits = waits = tries.waits + 1 if tries.answers == self._answers else 1
+            tries.answers = self._answers
+            if self._pacer.refused(now, tries.sent, max(0.0, asked or 0.0)) and self.in_flight >= 0.9 * self.limit:
                 self._climber.refused(now)
                 self._take_over()
+        # Jitter, so that calls that failed together do not come back together.
+        backoff: float = min(LONGEST_WAIT, 0.25 * 2.0**waits) * random.uniform(0.5, 1.0)
         if outage:
             return 0.0  # it queues for the breaker
         if asked is None:

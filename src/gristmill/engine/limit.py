@@ -99,8 +99,8 @@ class Climber:
         """Answers that the measurement at hand takes."""
         self._watch(0.0)
 
-    def done(self, now: float, tokens: int, seconds: float, crowded: bool) -> None:
-        """A call was answered. `crowded`: others wait for its place."""
+    def done(self, now: float, tokens: int, seconds: float, crowded: bool, paced: bool = False) -> None:
+        """A call was answered. `crowded`: others wait for its place. `paced`: a pacer is at work."""
         self.work.add(tokens, seconds)
         self._calls += 1
         self._tokens += tokens
@@ -114,7 +114,7 @@ class Climber:
                 rounds = math.ceil(self._calls * (WINDOW / (now - self._since)) / self.limit)
                 self._need = max(self._need + self.limit, min(rounds * self.limit, 4 * self._need))
             else:
-                self._judge(now)
+                self._judge(now, paced)
         elif self.limit != self._base and self._calls & 15 == 0 and self._lags(now):
             self._judge(now)
 
@@ -149,9 +149,13 @@ class Climber:
         calls, _, seconds = self._base_rate
         return bool(calls) and now - self._since > 1.5 * seconds / calls * self._need
 
-    def _judge(self, now: float) -> None:
+    def _judge(self, now: float, paced: bool = False) -> None:
         calls, tokens, seconds = self._calls, self._tokens, now - self._since
-        if self._crowded < 0.9 * calls or seconds <= 0:
+        if paced and 0.1 * calls < self._crowded < 0.9 * calls:
+            # The pace is the wall. Calls that happen to be long must not run into another one before it.
+            self._base = self.limit = min(self.most, math.ceil(self._base * FINE))
+            self._watch(now)
+        elif self._crowded < 0.9 * calls or seconds <= 0:
             self.limit = self._base  # more places than calls: nothing to be learnt
             self._watch(now, settling=0)
         elif self._goal:
@@ -283,19 +287,23 @@ class Pacer:
             self.rate = self._peak = rate
             self._age = self._calm
 
-    def refused(self, now: float, asked: float = 0.0) -> bool:
-        """A 429, with the wait that it asked for, in seconds. Whether it says anything: not where it comes by chance."""
+    def refused(self, now: float, sent: float, asked: float = 0.0) -> bool:
+        """A 429 to a call sent then, with the wait that it asked for, in seconds. Whether it says anything: not where
+        429s come by chance."""
         if now < self._deaf_until:
             return False
         if now > self._stale:
             self._begin(now)
+        elif sent < self._since:
+            return True  # sent before the last cut: the same evidence again
         self._refused += 1
         self._stale = max(self._stale, now + asked + 3 * ROUND)
         # A pace that is refused was too fast. With no pace yet, a second of evidence tells which it should be.
         if now - (self._since if self.rate == math.inf else self._cut_at) < ROUND:
             return True
+        elapsed = now - self._since
         share = self._refused / max(1, self._sent, self._refused)
-        accepted = max(SLOWEST, (self._sent - self._refused) / max(ROUND, now - self._since))
+        accepted = max(SLOWEST, (self._sent - self._refused) / max(ROUND, elapsed))
         again = now - self._cut_at < asked + 5 * ROUND
         self._vain = self._vain + 1 if again and share > 0.7 * self._share else 0
         self._share, self._cut_at = share, now
@@ -310,7 +318,7 @@ class Pacer:
             self._calm = CALM[0]
         else:
             # Where many were refused, those that were not are the limit; where few were, it is about here.
-            peak = min(self.rate, accepted) if share > 0.2 else self.rate
+            peak = min(self.rate, max(accepted, self.rate / 2)) if share > 0.2 and elapsed > ROUND / 2 else self.rate
             same = abs(peak / self._peak - 1) < 0.15
             self._calm = min(CALM[1], 1.6 * self._calm) if same else max(CALM[0], self._calm / 2)
             self._peak, self.rate = peak, BETA * peak
