@@ -203,11 +203,11 @@ class Endpoint:
             self._heed(error.limits, now)
         asked = error.retry_after
         waits = tries.all
-        if error.busy and self._climber is not None and self._pacer is not None:
+        if error.busy and self._pacer is not None and self._pacer.refused(now, tries.sent, max(0.0, asked or 0.0)):
             # While others get through, the pace is what keeps calls apart, and long waits would leave it unused.
             tries.waits = waits = tries.waits + 1 if tries.answers == self._answers else 1
             tries.answers = self._answers
-            if self._pacer.refused(now, tries.sent, max(0.0, asked or 0.0)) and self.in_flight >= 0.9 * self.limit:
+            if self._climber is not None and self.in_flight >= 0.9 * self.limit:
                 self._climber.refused(now)
                 self._take_over()
         # Jitter, so that calls that failed together do not come back together.

@@ -28,6 +28,7 @@ FINE, COARSE = 1.25, 2.0
 """Factors of the smallest and the largest step."""
 LONGEST_HOLD = 16
 """Measurements between two trials, once trials in both directions fail again and again."""
+BLEND = 0.75
 DECREASE = 0.9
 """Factor of the limit at a 429: mild, for the pacer takes its share."""
 
@@ -57,7 +58,7 @@ class Work:
         """The mean of a call."""
         return self._s / self._n if self._n else 0.0
 
-    def of(self, calls: int, tokens: int) -> float:
+    def of(self, calls: float, tokens: float) -> float:
         """The work of some calls with so many tokens together, in mean calls."""
         n, mean = self._n, self._t / self._n
         variance = self._tt / n - mean * mean
@@ -86,7 +87,7 @@ class Climber:
         self.work = Work()
         self._base = self.limit
         """The best limit so far; `limit` is another one during a trial."""
-        self._base_rate = (0, 0, 0.0)
+        self._base_rate: tuple[float, float, float] = (0, 0, 0)
         """Calls, tokens and seconds of the base's last measurement. Kept apart, for what they are worth may change."""
         self._up = True
         self._step = COARSE
@@ -133,7 +134,7 @@ class Climber:
     def _set(self, now: float, limit: int) -> None:
         """A new base, of which nothing is known yet."""
         self._base = self.limit = limit
-        self._base_rate = (0, 0, 0.0)
+        self._base_rate = (0, 0, 0)
         self._up, self._step, self._hold, self._pause = True, FINE, 0, 1
         self._watch(now)
 
@@ -163,7 +164,7 @@ class Climber:
             self._goal = 0 if self.limit == self._goal else self._goal
             self._watch(now)
         elif self.limit == self._base:
-            self._base_rate = (calls, tokens, seconds)
+            self._base_rate = self._blend(calls, tokens, seconds)
             if self._hold > 0:
                 self._hold -= 1
                 self._watch(now, settling=0)
@@ -183,6 +184,11 @@ class Climber:
                 self._hold = self._pause
                 self._pause = min(LONGEST_HOLD, 2 * self._pause)
             self._watch(now)
+
+    def _blend(self, calls: int, tokens: int, seconds: float) -> tuple[float, float, float]:
+        """With what was measured at this limit before, half of it each time: the longer it is kept, the surer."""
+        old = self._base_rate
+        return calls + BLEND * old[0], tokens + BLEND * old[1], seconds + BLEND * old[2]
 
     def _try(self, now: float) -> None:
         for _ in range(2):
@@ -243,10 +249,10 @@ class Pacer:
         self._since = self._stale = -math.inf
         self._sent = self._refused = 0
         self._cut_at = -math.inf
-        self._share = 0.0
-        """Of refusals, when the rate was cut last."""
-        self._vain = 0
-        """Cuts in a row that did not make them fewer."""
+        # Cuts in a row: what was sent a second and the share refused before them; and since then, once it was far less.
+        self._row = 0
+        self._before = (0.0, 0.0)
+        self._later = (0, 0)
         self._deaf_until = -math.inf
         self._deaf = DEAF[0]
 
@@ -305,23 +311,36 @@ class Pacer:
         share = self._refused / max(1, self._sent, self._refused)
         accepted = max(SLOWEST, (self._sent - self._refused) / max(ROUND, elapsed))
         again = now - self._cut_at < asked + 5 * ROUND
-        self._vain = self._vain + 1 if again and share > 0.7 * self._share else 0
-        self._share, self._cut_at = share, now
-        if self._vain >= 3:
+        self._cut_at = now
+        if self._in_vain(again, self._sent / max(ROUND, elapsed)):
             self._deaf_until, self._deaf = now + self._deaf, min(DEAF[1], 2 * self._deaf)
             self.rate = self._peak = math.inf
             self._next = -math.inf
-            self._vain = 0
             return False
         if self.rate == math.inf:
             self.rate = self._first = accepted
-            self._calm = CALM[0]
+            self._calm = max(CALM[0], 2 * asked)
         else:
             # Where many were refused, those that were not are the limit; where few were, it is about here.
-            peak = min(self.rate, max(accepted, self.rate / 2)) if share > 0.2 and elapsed > ROUND / 2 else self.rate
+            many = self._refused >= 3 and share > 0.2 and elapsed > ROUND / 2
+            peak = min(self.rate, max(accepted, self.rate / 2)) if many else self.rate
             same = abs(peak / self._peak - 1) < 0.15
-            self._calm = min(CALM[1], 1.6 * self._calm) if same else max(CALM[0], self._calm / 2)
-            self._peak, self.rate = peak, BETA * peak
+            # The dearer a refusal, the rarer it is risked.
+            self._calm = min(CALM[1] + 20 * asked, 1.6 * self._calm) if same else max(CALM[0], self._calm / 2)
+            self._row = self._row + 1 if again else 1
+            self._peak, self.rate = peak, max(SLOWEST, BETA**self._row * peak)
         self._age = 0.0
         self._begin(now)
         return True
+
+    def _in_vain(self, again: bool, sending: float) -> bool:
+        """Whether cuts in a row did not make refusals fewer, as they do where there is a limit."""
+        if not again:
+            self._before, self._later = (sending, self._refused / max(1, self._sent, self._refused)), (0, 0)
+            return False
+        before, share = self._before
+        if sending > 0.6 * before:
+            return False
+        sent, refused = self._later = (self._later[0] + self._sent, self._later[1] + self._refused)
+        expected = max(0.0, 1 - before * (1 - share) / max(sending, SLOWEST))
+        return sent >= 100 and refused / sent > (share + expected) / 2
