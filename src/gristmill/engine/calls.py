@@ -187,7 +187,8 @@ def bind(role: str, backend: Backend, ledger: Ledger, concurrency: int | None) -
     """Put a backend into a role; backends at one address share one limit."""
     endpoint = ledger.endpoints.get(backend.endpoint)
     if endpoint is None:
-        endpoint = Endpoint(backend.endpoint, concurrency or backend.concurrency, ledger.halt)
+        most = getattr(backend, "most", None)
+        endpoint = Endpoint(backend.endpoint, backend.concurrency, ledger.halt, fixed=concurrency, most=most)
         ledger.endpoints[backend.endpoint] = endpoint
     return Handle(role, backend, ledger, endpoint)
 

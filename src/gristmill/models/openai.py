@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gristmill.errors import BadInput, EndpointDown, GristmillError, PromptTooLong, Refused, Transient
-from gristmill.models.http import Http, check_key, retry_after
+from gristmill.models.http import Http, check_key, limits, retry_after
 from gristmill.models.protocol import Answer, Image, Message, Price, Question, Reply, Text, Token, Usage
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Good(msgspec.Struct):
     usage: _Usage | None = None
     error: Any = None  # OpenRouter answers 200 with an error inside
     timings: Any = None  # llama.cpp's mark
+    limits: Any = None  # ours: `Limits` of the headers
 
 
 class Problem(msgspec.Struct):
@@ -235,7 +236,7 @@ class OpenAI:
         elif len(choices) > 1 and good.timings is not None:
             self.max_n = 1  # llama.cpp's usage counts the first choice only: later calls ask for one, and count right
         samples = [self._reply(choice, question) for choice in choices[:n]]
-        return Answer(samples, self._usage(good, asked, samples))
+        return Answer(samples, self._usage(good, asked, samples), good.limits)
 
     # What is sent
 
@@ -289,6 +290,7 @@ class OpenAI:
         if good.error and not good.choices:
             problem = _problem(answer)
             raise self._problem(problem.status or 502, headers, problem)
+        good.limits = limits(headers)
         return good
 
     # What comes back
@@ -325,7 +327,7 @@ class OpenAI:
 
     async def _embed(self, texts: list[str]) -> Answer:
         vectors: list[list[float]] = []
-        usage = Usage()
+        usage, left = Usage(), None
         for start in range(0, len(texts), 256):  # OpenAI takes 2048 texts and 300 000 tokens at once; others take less
             part = texts[start : start + 256]
             asked = {"model": self.model, "input": part}
@@ -339,7 +341,8 @@ class OpenAI:
             vectors += [vector.embedding for vector in found]
             used = self._usage(good, asked, [])
             usage = Usage(usage.input + used.input, 0)
-        return Answer(vectors, usage)
+            left = good.limits
+        return Answer(vectors, usage, left)
 
     async def _score(self, prompt: str, continuation: str) -> Answer:
         """By `echo`: the endpoint repeats the text with the log-probability of each of its tokens."""
@@ -362,7 +365,7 @@ class OpenAI:
             first -= 1
             length += len(tokens[first].text)
         scored = tokens[first:]
-        return Answer([scored], self._usage(good, asked, []))
+        return Answer([scored], self._usage(good, asked, []), good.limits)
 
     # What goes wrong
 
@@ -404,7 +407,13 @@ class OpenAI:
                 f"without raw completions can be asked in chat: ,as=complete"
             )
         if status in (408, 409, 425, 429) or (status >= 500 and "not supported" not in said):
-            return Transient(text, retry_after=retry_after(headers), busy=status == 429)
+            return Transient(
+                text,
+                retry_after=retry_after(headers),
+                busy=status == 429,
+                down=status in (502, 503, 504, 529),
+                limits=limits(headers),
+            )
         refused = Refused(text, status=status, code=problem.code)
         return _Peculiar(problem, refused) if status in (400, 422) else refused
 
