@@ -19,7 +19,7 @@ MOST = 2048
 """Calls at once, whatever the endpoint bears."""
 WINDOW = 0.5
 """Seconds that a measurement takes at least: shorter ones measure this machine's hiccups."""
-SAMPLE = 64
+SAMPLE = 96
 """Calls that a measurement takes at least."""
 KNEE = 0.2
 """Elasticity of throughput (its relative change by that of the limit) from which more calls at once are worth it. Ideal
@@ -29,6 +29,9 @@ FINE, COARSE = 1.25, 2.0
 LONGEST_HOLD = 16
 """Measurements between two trials, once trials in both directions fail again and again."""
 BLEND = 0.75
+"""How much of a limit's last measurement counts in the next: the longer it is kept, the surer."""
+HOPELESS = 0.6
+"""Share of the base's throughput below which a trial is ended early."""
 DECREASE = 0.9
 """Factor of the limit at a 429: mild, for the pacer takes its share."""
 
@@ -146,9 +149,11 @@ class Climber:
         self._need = self.limit * max(2, math.ceil(SAMPLE / self.limit))
 
     def _lags(self, now: float) -> bool:
-        """A trial that took half as long again as its base would have for all of it is decided."""
+        """A trial with far less throughput than its base is decided early: there, a full one would take long."""
         calls, _, seconds = self._base_rate
-        return bool(calls) and now - self._since > 1.5 * seconds / calls * self._need
+        return self._calls >= max(32, self.limit // 2) and self._calls * seconds < HOPELESS * calls * (
+            now - self._since
+        )
 
     def _judge(self, now: float, paced: bool = False) -> None:
         calls, tokens, seconds = self._calls, self._tokens, now - self._since
@@ -186,7 +191,7 @@ class Climber:
             self._watch(now)
 
     def _blend(self, calls: int, tokens: int, seconds: float) -> tuple[float, float, float]:
-        """With what was measured at this limit before, half of it each time: the longer it is kept, the surer."""
+        """With what was measured at this limit before."""
         old = self._base_rate
         return calls + BLEND * old[0], tokens + BLEND * old[1], seconds + BLEND * old[2]
 
@@ -207,7 +212,7 @@ class Climber:
         before = self.work.of(base_calls, base_tokens) / base_seconds
         after = self.work.of(calls, tokens) / seconds
         gain, growth = math.log(after / before), math.log(self.limit / self._base)
-        return gain > KNEE * growth
+        return gain > (KNEE if growth > 0 else KNEE / 2) * growth
 
 
 BETA = 0.85
