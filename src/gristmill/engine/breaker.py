@@ -20,7 +20,7 @@ RETRY_SHARE = 0.2
 """Retries for each answer."""
 RETRY_FLOOR = 32
 """Retries before any answer came, and how many can be saved up; or one for each call at once, if that is more."""
-PAUSE = (1.0, 30.0)
+PAUSE = (1.0, 10.0)
 """Seconds from the opening to the first probe, and at most between two; doubles in between."""
 
 

@@ -43,6 +43,8 @@ LONGEST_WAIT = 60.0
 """Seconds between two attempts, unless the endpoint asks for more."""
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds that an endpoint may ask us to wait; one that asks for more is down, and the run can be resumed later."""
+SUSPECT = 3
+"""Failures of a call, with answers to others in between, after which it is no witness against the endpoint any more."""
 DEAD_AFTER = 8
 """Calls in a row that were given up, with no success between: the endpoint is down, and rows are not spent on it."""
 PATIENCE = 600.0
@@ -64,6 +66,10 @@ class _Tries:
     """Of the endpoint, when this call failed last."""
     waits: int = 0
     """429s in a row, with no answer to any other call between."""
+    heard: int = 0
+    """Answers of the endpoint, when this call was last in trouble."""
+    suspect: int = -1
+    """Times that it was in trouble while others were not. The first says nothing."""
     sent: float = 0.0
     """When the last was sent."""
     probe: bool = False
@@ -230,6 +236,10 @@ class Endpoint:
         if error.unreachable and not self._answers:
             return False  # never seen alive: a wrong address, most likely
         breaker = self._breaker
+        tries.suspect += tries.heard != self._answers
+        tries.heard = self._answers
+        if tries.suspect >= SUSPECT and not error.down:
+            return False
         if breaker.failed(now, tries, down=error.down, at_once=min(self.limit, self._calls)):
             for other in breaker.troubled:
                 other.failed = other.all = 0
