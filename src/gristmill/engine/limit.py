@@ -278,6 +278,9 @@ class Pacer:
         if self._held:
             self._age += min(ROUND, now - self._taken_at)
             self._held = False
+            if self._age > 2 * self._calm and self._peak < math.inf:
+                # Far beyond the old limit: there must be a new one. Look for it, as in the beginning.
+                self._first, self._peak, self._age = self.rate, math.inf, 0.0
             self.rate = self._due()
         self._taken_at = now
         self._next = max(self._next, now - SLACK) + 1 / self.rate

@@ -207,8 +207,7 @@ class Server:
         )
         self.port = self._listener.sockets[0].getsockname()[1]
         self._ready = time.monotonic() + self.slow_start
-        self._filled_at = start = self._loop.time()
-        self._out = (start + self.outage[0], start + self.outage[1])
+        self._start()
         return self
 
     async def __aexit__(
@@ -220,6 +219,10 @@ class Server:
         await self._listener.wait_closed()
         if self._broken is not None and raised is None:
             raise self._broken  # an error in `reply` or `fault` is the test's own, and must not pass as a flaky server
+
+    def _start(self) -> None:
+        self._filled_at = start = self._loop.time()
+        self._out = (start + self.outage[0], start + self.outage[1])
 
     def handle(self, connection: _Connection, head: bytes, body: bytes) -> None:
         """Response one request, now or later."""
