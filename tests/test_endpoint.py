@@ -481,13 +481,23 @@ async def test_calls_that_fail_for_their_own_reasons_are_given_up_while_others_g
     at.check_idle()
 
 
+async def test_tries_that_turn_out_to_be_of_an_outage_are_given_back(clock):
+    at = Setting(Fake(lambda number: Transient("500") if number else 0.0), limit=2)
+    await at.call()
+    results = await asyncio.gather(at.call(), at.call(), return_exceptions=True)
+    assert {type(result) for result in results} == {CallFailed}
+    assert len(at.backend.times) == 1 + 5 + 2 * TRIES - 1  # five opened the breaker, the last of them on its own account
+
+
 async def test_a_probe_that_is_refused_or_told_to_wait_shows_that_the_endpoint_is_well(clock):
-    for sign in (Refused("no"), Transient("429", busy=True, retry_after=1.0)):
+    for sign, within in [(Refused("no"), 0.01), (Transient("429", busy=True, retry_after=1.0), 1.6)]:
         at = Setting(Fake(fails(*[Transient("503", down=True)] * 8, sign, wait=1.0)), limit=8)
         calls = [at.call() for _ in range(8)]
         await asyncio.wait(calls)
-        assert len(at.backend.times) <= 8 + 1 + 8
         assert not at.endpoint._breaker.open
+        probe, *others = at.backend.times[8:]
+        assert len(others) in (7, 8)
+        assert others[-1] - probe < within  # all at once, not one after the other as probes
 
 
 async def test_a_probe_that_is_cancelled_passes_its_turn_on(clock):
@@ -511,7 +521,15 @@ async def test_a_probe_that_is_cancelled_passes_its_turn_on(clock):
 @pytest.mark.parametrize(("share", "opens"), [(0.05, False), (0.12, False), (0.35, True), (0.6, True)])
 async def test_retries_are_a_share_of_the_answers_or_the_breaker_opens(clock, share, opens):
     chance = random.Random(5)
-    at = Setting(Fake(lambda number: Transient("500") if chance.random() < share else 0.5), limit=64)
+
+    class Flaky(Fake):
+        async def answer(self, question, n):
+            await asyncio.sleep(chance.uniform(0.4, 0.6))
+            if chance.random() < share:
+                raise Transient("500")
+            return ANSWER
+
+    at = Setting(Flaky(), limit=64)
     callers = await kept_busy(at, 60, 80)
     assert {type(caller.exception()) for caller in callers} <= {type(None), CallFailed}
     assert bool(at.endpoint._breaker.openings) == opens

@@ -203,9 +203,8 @@ class Endpoint:
         """Seconds to wait before the next attempt; raises when there should be none."""
         now = time.monotonic()
         outage = self._trouble(error) and self._in_outage(error, tries, now)
-        if (
-            not outage or not error.down
-        ):  # what may be the call's own fault counts, or two such calls could go on for ever
+        if not (outage and error.down):
+            # What may be the call's own fault counts even then, or a few such calls would keep the breaker open for ever.
             self._count(error, tries)
         if error.limits is not None:
             self._heed(error.limits, now)
