@@ -191,7 +191,7 @@ def run(recipe: str | Recipe, **options: Any) -> Result:
         target: accepted rows to stop at.
         max_cost, max_tokens: walls, in USD and in tokens. At a wall the run stops, resumable.
         max_candidates: rows, rejects and failures together after which a run that makes too little stops.
-        concurrency: calls at once per endpoint.
+        concurrency: calls at once per endpoint. Default: as many as it turns out to bear.
         seed: of all that is left to chance.
         prompts: other texts for the recipe's prompts, by name.
         **settings: the recipe's own parameters.

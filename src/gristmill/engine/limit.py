@@ -68,7 +68,8 @@ class Work:
         if variance <= 1e-9 * mean * mean or self._s <= 0:
             return calls
         slope = (self._ts / n - mean * self._s / n) / variance
-        share = min(1.0, max(0.0, slope * mean * n / self._s))  # of the time, what goes with the tokens
+        # Of the time, what goes with the tokens: never all of it, for a call without any is some work, too.
+        share = min(0.95, max(0.0, slope * mean * n / self._s))
         return calls * (1 - share) + tokens / mean * share if mean else calls
 
 
