@@ -255,8 +255,8 @@ class Pacer:
         self._since = self._stale = -math.inf
         self._sent = self._refused = 0
         self._cut_at = -math.inf
-        # Cuts in a row: what was sent a second and the share refused before them; and since then, once it was far less.
-        self._row = 0
+        # Cuts in a row: what was sent a second and the share refused before them; what was sent and refused since then,
+        # once that was far less.
         self._before = (0.0, 0.0)
         self._later = (0, 0)
         self._deaf_until = -math.inf
@@ -321,7 +321,9 @@ class Pacer:
         accepted = max(SLOWEST, (self._sent - self._refused) / max(ROUND, elapsed))
         again = now - self._cut_at < asked + 5 * ROUND
         self._cut_at = now
-        if self._in_vain(again, self._sent / max(ROUND, elapsed)):
+        # With a pace, it tells what was sent a second: what was counted has waits in it that were asked for.
+        sending = self.rate if self.rate < math.inf else self._sent / max(ROUND, elapsed)
+        if self._in_vain(again, sending):
             self._deaf_until, self._deaf = now + self._deaf, min(DEAF[1], 2 * self._deaf)
             self.rate = self._peak = math.inf
             self._next = -math.inf
@@ -336,8 +338,8 @@ class Pacer:
             same = abs(peak / self._peak - 1) < 0.15
             # The dearer a refusal, the rarer it is risked.
             self._calm = min(CALM[1] + 20 * asked, 1.6 * self._calm) if same else max(CALM[0], self._calm / 2)
-            self._row = self._row + 1 if again else 1
-            self._peak, self.rate = peak, max(SLOWEST, BETA**self._row * peak)
+            self._peak = max(SLOWEST, peak)
+            self.rate = BETA * self._peak
         self._age = 0.0
         self._begin(now)
         return True
