@@ -10,10 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from gristmill.engine.budget import Budget, Halt
+from gristmill.engine.calls import Ledger, bind
 from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.limit import BETA, Climber, Pacer, Work
 from gristmill.errors import CallFailed, Stopped, Transient
 from gristmill.models.protocol import Answer, Question, Reply, Usage
+from gristmill.testing import Scripted
 
 Length = Callable[[], tuple[float, int]]
 """Seconds and tokens of a call."""
@@ -243,6 +245,15 @@ async def test_it_never_grows_beyond_the_most_that_a_backend_can_do(clock):
     assert load.endpoint.limit <= 4
     assert load.server.rate(30, 60) >= 0.9 * 40
     await load.end()
+
+
+async def test_a_backend_says_how_much_it_can_do_and_a_user_what_holds():
+    model, ledger = Scripted(), Ledger(None, Budget(), Halt())
+    model.concurrency, model.most = 3, 5
+    assert bind("role", model, ledger, None)._endpoint.limit == 3
+    assert ledger.endpoints[model.endpoint]._climber.most == 5
+    fixed = bind("role", model, Ledger(None, Budget(), Halt()), 7)._endpoint
+    assert (fixed.limit, fixed._climber, fixed._pacer) == (7, None, None)
 
 
 async def test_a_limit_that_is_not_used_does_not_grow(clock):

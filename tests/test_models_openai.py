@@ -446,13 +446,13 @@ async def test_a_broken_answer_can_be_tried_again(fault):
     assert not problem.unreachable
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 async def test_what_may_pass_is_transient_and_carries_the_wait_that_was_asked_for(status):
     problem = await raised(error(status, "later", retry_after="1.5"))
     assert isinstance(problem, Transient)
     assert problem.retry_after == 1.5
     assert problem.busy == (status == 429)
-    assert problem.down == (status in (502, 503, 529))  # there, nobody gets an answer
+    assert problem.down == (status in (502, 503, 529))  # there, nobody gets an answer; a 504 may be of one long call
     assert (await raised(error(status, "later"))).retry_after is None
 
 

@@ -63,7 +63,7 @@ class Transient(GristmillError):
         self.unreachable = unreachable
         """No connection could be made at all: nothing answered."""
         self.down = down or unreachable
-        """It cannot answer anybody now (502, 503, 504): no call is to blame. What else went wrong may be of this call."""
+        """It cannot answer anybody now (502, 503, 529): no call is to blame. What else went wrong may be of this call."""
         self.limits = limits
         """`models.protocol.Limits`: what its rate-limit headers say is left, or None."""
 

@@ -237,7 +237,7 @@ class Endpoint:
         breaker = self._breaker
         tries.suspect += tries.heard != self._answers
         tries.heard = self._answers
-        if tries.suspect >= SUSPECT and not error.down:
+        if tries.suspect >= SUSPECT:
             return False
         if breaker.failed(now, tries, down=error.down, at_once=min(self.limit, self._calls)):
             for other in breaker.troubled:

@@ -411,7 +411,7 @@ class OpenAI:
                 text,
                 retry_after=retry_after(headers),
                 busy=status == 429,
-                down=status in (502, 503, 504, 529),
+                down=status in (502, 503, 529),  # a 504 may be of one call that takes too long
                 limits=limits(headers),
             )
         refused = Refused(text, status=status, code=problem.code)
