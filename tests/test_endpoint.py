@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,49 +14,24 @@ from hypothesis import strategies as st
 
 import gristmill
 from gristmill import Chat, Completion, Refused, Row, Run, recipe
-from gristmill.engine import endpoint as module
 from gristmill.engine.budget import Budget, Halt, worst_case
 from gristmill.engine.calls import _shares
-from gristmill.engine.endpoint import DEAD_AFTER, REFUSED_TRIES, TRIES, UNREACHABLE_TRIES, Endpoint
+from gristmill.engine.endpoint import (
+    DEAD_AFTER,
+    FIRST_PATIENCE,
+    PATIENCE,
+    REFUSED_TRIES,
+    TRIES,
+    UNREACHABLE_TRIES,
+    Endpoint,
+)
 from gristmill.errors import BadInput, CallFailed, EndpointDown, Stopped, Transient
 from gristmill.execute import looking
-from gristmill.models.protocol import Answer, Price, Question, Reply, Usage
+from gristmill.models.protocol import Answer, Limits, Price, Question, Reply, Usage
 from gristmill.testing import Scripted, folder, run, text_of
 
 ANSWER = Answer([Reply("yes")], Usage(10, 5))
 STOP = Stopped("interrupted", "interrupted")
-
-
-class Clock:
-    """The loop's time. Where the loop would wait for a timer, the time is moved there; where it would wait for ever,
-    it raises: a wakeup was lost."""
-
-    def __init__(self, loop: asyncio.SelectorEventLoop) -> None:
-        self.now = self.start = loop.time()
-        self._select = loop._selector.select
-
-    @property
-    def passed(self) -> float:
-        return self.now - self.start
-
-    def select(self, timeout: float | None):
-        if timeout is None:
-            raise AssertionError("nothing is left that could wake this loop")
-        events = self._select(0)
-        if not events:
-            self.now += timeout
-        return events
-
-
-@pytest.fixture
-async def clock(monkeypatch):
-    loop = asyncio.get_running_loop()
-    clock = Clock(loop)
-    monkeypatch.setattr(loop, "time", lambda: clock.now)
-    monkeypatch.setattr(loop._selector, "select", clock.select)
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
-    yield clock
-    monkeypatch.undo()
 
 
 class Fake:
@@ -95,9 +71,9 @@ def fails(*errors: Exception, wait: float = 0.0) -> Callable[[int], object]:
 class Setting:
     """An endpoint with all that its calls touch."""
 
-    def __init__(self, backend: Fake, limit: int = 4, **budget: float) -> None:
+    def __init__(self, backend: Fake, limit: int = 4, *, adaptive: bool = False, **budget: float) -> None:
         self.backend, self.halt, self.budget = backend, Halt(), Budget(**budget)
-        self.endpoint = Endpoint("http://fake", limit, self.halt)
+        self.endpoint = Endpoint("http://fake", limit, self.halt, fixed=None if adaptive else limit)
 
     def call(self, name: str = "", *, max_tokens: int = 100, n: int = 1, size: int = 0) -> asyncio.Task[Answer]:
         question = Question("complete", prompt=name, sampling={"max_tokens": max_tokens})
@@ -173,6 +149,7 @@ async def test_no_storm_of_failures_cancellations_and_waits_loses_a_place_or_a_t
         Transient("cut"),
         Transient("429", retry_after=0.5, busy=True),
         Transient("429", busy=True),
+        Transient("503", down=True),
         Refused("no"),
         ValueError("a bug"),
     ]
@@ -180,7 +157,12 @@ async def test_no_storm_of_failures_cancellations_and_waits_loses_a_place_or_a_t
     def script(number: int) -> object:
         return chance.choice(errors) if chance.random() < 0.3 else chance.uniform(0.0, 2.0)
 
-    at = Setting(Fake(script), limit=chance.choice([1, 2, 7]), max_tokens=chance.choice([None, 4_000, 8_000]))
+    at = Setting(
+        Fake(script),
+        limit=chance.choice([1, 2, 7]),
+        adaptive=seed % 2 == 0,
+        max_tokens=chance.choice([None, 4_000, 8_000]),
+    )
     calls = [at.call(max_tokens=chance.choice([10, 100, 1000])) for _ in range(60)]
     for call in calls:
         if chance.random() < 0.3:
@@ -191,7 +173,7 @@ async def test_no_storm_of_failures_cancellations_and_waits_loses_a_place_or_a_t
     await asyncio.wait(calls)
     kinds = {type(call.exception()) for call in calls if not call.cancelled()}
     assert kinds <= {type(None), Refused, CallFailed, ValueError, Stopped}
-    assert at.backend.peak <= at.endpoint.limit
+    assert at.backend.peak <= (at.endpoint.limit if seed % 2 else 8)
     assert at.budget.max_tokens is None or at.budget.input_tokens + at.budget.output_tokens <= at.budget.max_tokens
     at.check_idle()
 
@@ -339,6 +321,262 @@ async def test_what_is_not_transient_goes_out_at_once_and_leaves_nothing_behind(
         await at.call()
     assert len(at.backend.times) == 1
     at.check_idle()
+
+
+# Outages
+
+
+class Server(Fake):
+    """Answers after a second, except from `out[0]` to `out[1]`, in seconds from now: then it says `error` at once."""
+
+    def __init__(self, *out: float, error: Exception | None = None, takes: float = 1.0) -> None:
+        super().__init__(self._does)
+        self.error = error or Transient("503", down=True)
+        self.takes = takes
+        self.start = asyncio.get_running_loop().time()
+        self.out = out or (0.0, math.inf)
+
+    def _does(self, number: int) -> object:
+        passed = asyncio.get_running_loop().time() - self.start
+        return self.error if self.out[0] <= passed < self.out[1] else self.takes
+
+    def asked(self, start: float, end: float) -> list[float]:
+        """When, in seconds since the beginning."""
+        return [moment - self.start for moment in self.times if start <= moment - self.start < end]
+
+
+async def kept_busy(at: Setting, seconds: float, callers: int) -> list[asyncio.Task[None]]:
+    """So many callers, each with one call after the other."""
+    ends = asyncio.get_running_loop().time() + seconds
+
+    async def caller() -> None:
+        while asyncio.get_running_loop().time() < ends:
+            await at.call()
+
+    callers_ = [asyncio.create_task(caller()) for _ in range(callers)]
+    await asyncio.wait(callers_)
+    return callers_
+
+
+TROUBLES = [
+    Transient("503", down=True),
+    Transient("500"),
+    Transient("cut"),
+    Transient("connection refused", unreachable=True),
+]
+
+
+@pytest.mark.parametrize("error", TROUBLES, ids=str)
+@pytest.mark.parametrize("adaptive", [True, False])
+async def test_an_outage_of_minutes_fails_no_call_and_is_probed_with_one_call_at_a_time(clock, error, adaptive):
+    server = Server(100.0, 400.0, error=error)
+    at = Setting(server, limit=8, adaptive=adaptive)
+    callers = await kept_busy(at, 600, 10)
+    assert [caller.exception() for caller in callers] == [None] * 10
+    probes = server.asked(101.5, 400)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(probes)]
+    assert 20 < len(probes) < 50
+    assert pauses[0] < 6
+    assert all(0.75 * 10 <= pause <= 1.25 * 10.1 for pause in pauses[6:])
+    assert len(server.asked(440, 600)) > 160 * 8 / 2  # at work again
+    at.check_idle()
+
+
+async def test_between_two_probes_nothing_is_sent_and_a_failed_probe_doubles_the_pause(clock):
+    server = Server(10.0, 1e9)
+    at = Setting(server, limit=8)
+    await asyncio.gather(*(at.call() for _ in range(8)))
+    await asyncio.sleep(10)
+    calls = [at.call() for _ in range(30)]
+    await asyncio.sleep(40)
+    begins = server.asked(10, 1e9)[0]
+    first, *probes = server.asked(begins + 0.001, 1e9)
+    assert 0.75 <= first - begins <= 1.26
+    for number, (earlier, later) in enumerate(itertools.pairwise([first, *probes]), start=1):
+        assert 0.75 * min(10, 2**number) <= later - earlier <= 1.25 * min(10, 2**number) + 0.01
+    assert re.fullmatch(r"breaker open: probing in \d+ s", at.endpoint.note)
+    assert at.endpoint.waiting == 30
+    at.halt.stop(STOP)
+    await asyncio.wait(calls)
+    assert clock.passed < 62
+    assert {type(call.exception()) for call in calls} == {Stopped}
+    at.check_idle()
+
+
+async def test_a_half_open_breaker_waits_for_its_probe_however_long_that_takes(clock):
+    server = Server(10.0, 15.0, takes=5.0)
+    at = Setting(server, limit=8)
+    callers = asyncio.create_task(kept_busy(at, 60, 10))
+    await asyncio.sleep(18.9)
+    assert len(server.asked(15, 18.9)) == 1
+    assert at.endpoint.note == "breaker open: probing"
+    await callers
+    assert at.endpoint.note == ""
+    assert len(server.asked(25, 60)) > 40
+
+
+async def test_after_an_outage_the_limit_comes_back_from_a_quarter_of_what_it_was(clock):
+    at = Setting(Server(40.0, 60.0), limit=32, adaptive=True)
+    at.endpoint._climber.most = 32
+    seen: list[tuple[float, int]] = []
+    at.endpoint.changed = lambda: seen.append((clock.passed, at.endpoint.limit))
+    await kept_busy(at, 100, 40)
+    after = [(moment, limit) for moment, limit in seen if moment > 60]
+    assert after[0][1] <= 32 // 4
+    moment = next(moment for moment, limit in after if limit >= 24)
+    assert after[0][0] + 2 <= moment < after[0][0] + 40
+
+
+async def test_an_outage_that_outlasts_all_patience_stops_the_run_and_not_before(clock):
+    at = Setting(Server(10.0, 1e9), limit=4)
+    await asyncio.gather(*(at.call() for _ in range(8)))
+    await asyncio.sleep(10)
+    calls = [at.call() for _ in range(6)]
+    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    with pytest.raises(EndpointDown, match=r"did not answer for \d+ s, .* 503"):
+        raise done.pop().exception()
+    assert PATIENCE <= clock.passed - 12 < PATIENCE + 60
+    at.halt.stop(STOP)
+    await asyncio.wait(calls)
+    at.check_idle()
+
+
+async def test_a_server_that_is_there_and_never_answered_has_a_minute_to_load_its_model(clock):
+    at = Setting(Server(0.0, FIRST_PATIENCE - 25), limit=4)
+    await asyncio.gather(*(at.call() for _ in range(8)))
+    at = Setting(Server(0.0, 1e9), limit=4)
+    begins = clock.passed
+    done, rest = await asyncio.wait([at.call() for _ in range(8)], return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(done.pop().exception(), EndpointDown)
+    assert FIRST_PATIENCE <= clock.passed - begins < FIRST_PATIENCE + 40
+    for call in rest:
+        call.cancel()
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+async def test_a_429_is_no_trouble_however_often_it_comes(clock, adaptive):
+    at = Setting(Server(10.0, 70.0, error=Transient("429", busy=True)), limit=8, adaptive=adaptive)
+    callers = asyncio.create_task(kept_busy(at, 300, 10))
+    for _ in range(200):
+        await asyncio.sleep(1)
+        assert not at.endpoint._breaker.open
+    callers_ = await callers
+    assert [caller.exception() for caller in callers_] == [None] * 10
+
+
+async def test_calls_that_fail_for_their_own_reasons_are_given_up_while_others_go_on_and_when_they_are_alone(clock):
+    class Poisoned(Fake):
+        async def answer(self, question, n):
+            if question.prompt == "poison":
+                raise Transient("500")
+            return await super().answer(question, n)
+
+    at = Setting(Poisoned(lambda number: 0.5), limit=4)
+    poisoned = [at.call("poison") for _ in range(4)]
+    for _ in range(30):
+        await at.call()
+    results = await asyncio.gather(*poisoned, return_exceptions=True)
+    assert {type(result) for result in results} == {CallFailed}
+    assert clock.passed < 120  # their own backoff; not one after the other, as an open breaker's probes
+    at.check_idle()
+
+
+async def test_tries_that_turn_out_to_be_of_an_outage_are_given_back(clock):
+    at = Setting(Fake(lambda number: Transient("500") if number else 0.0), limit=2)
+    await at.call()
+    results = await asyncio.gather(at.call(), at.call(), return_exceptions=True)
+    assert {type(result) for result in results} == {CallFailed}
+    opened_it = 5 - 1  # the last of them counts as the first of its own
+    assert len(at.backend.times) == 1 + opened_it + 2 * TRIES
+
+
+async def test_a_probe_that_is_refused_or_told_to_wait_shows_that_the_endpoint_is_well(clock):
+    for sign, within in [(Refused("no"), 0.01), (Transient("429", busy=True, retry_after=1.0), 1.6)]:
+        at = Setting(Fake(fails(*[Transient("503", down=True)] * 8, sign, wait=1.0)), limit=8)
+        calls = [at.call() for _ in range(8)]
+        await asyncio.wait(calls)
+        assert not at.endpoint._breaker.open
+        probe, *others = at.backend.times[8:]
+        assert len(others) in (7, 8)
+        assert others[-1] - probe < within  # all at once, not one after the other as probes
+
+
+async def test_a_probe_that_is_cancelled_passes_its_turn_on(clock):
+    server = Server(10.0, 11.5, takes=5.0)
+    at = Setting(server, limit=8)
+    await at.call("first")
+    await asyncio.sleep(6)
+    calls = [at.call(str(number)) for number in range(8)]
+    while not at.endpoint._breaker.probing:
+        await asyncio.sleep(0.1)
+    while clock.passed < 16:
+        await asyncio.sleep(0.1)
+    probe = int(server.order[-1])
+    calls[probe].cancel()
+    await asyncio.wait(calls)
+    assert [call.cancelled() for call in calls].count(True) == 1
+    assert [call.exception() for call in calls if not call.cancelled()] == [None] * 7
+    at.check_idle()
+
+
+@pytest.mark.parametrize(("share", "opens"), [(0.05, False), (0.12, False), (0.35, True), (0.6, True)])
+async def test_retries_are_a_share_of_the_answers_or_the_breaker_opens(clock, share, opens):
+    chance = random.Random(5)
+
+    class Flaky(Fake):
+        async def answer(self, question, n):
+            await asyncio.sleep(chance.uniform(0.4, 0.6))
+            if chance.random() < share:
+                raise Transient("500")
+            return ANSWER
+
+    at = Setting(Flaky(), limit=64)
+    callers = await kept_busy(at, 60, 80)
+    assert {type(caller.exception()) for caller in callers} <= {type(None), CallFailed}
+    assert bool(at.endpoint._breaker.openings) == opens
+    answers = at.endpoint._answers
+    # What the budget grants: a fifth of the answers, what was saved up, half of that again each time that it opened,
+    # and what was in flight then.
+    assert at.endpoint.retries <= 0.2 * answers + 64 + at.endpoint._breaker.openings * (16 + 64)
+
+
+# What headers say
+
+
+async def test_where_nothing_is_left_all_calls_wait_until_there_is_more(clock):
+    told = Answer([Reply("yes")], Usage(10, 5), Limits(0, reset=20.0))
+    at = Setting(Fake(lambda number: told if number == 0 else 0.1), limit=4)
+    await at.call()
+    assert at.endpoint.note == "waits 20 s: asked to"
+    await asyncio.gather(*(at.call() for _ in range(8)))
+    assert all(moment >= clock.start + 20 for moment in at.backend.times[1:])
+    assert at.endpoint.note == ""
+
+
+@pytest.mark.parametrize("told", [Limits(1, reset=20.0), Limits(0), Limits(0, reset=1e6)])
+async def test_what_is_left_or_not_told_in_full_holds_nothing_up(clock, told):
+    answer = Answer([Reply("yes")], Usage(10, 5), told)
+    at = Setting(Fake(lambda number: answer), limit=4)
+    await asyncio.gather(*(at.call() for _ in range(8)))
+    assert clock.passed < 1
+
+
+async def test_a_429_whose_headers_say_when_is_heeded_as_a_retry_after_is(clock):
+    at = Setting(Fake(fails(Transient("429", busy=True, limits=Limits(0, reset=30.0)))), limit=4)
+    await at.call()
+    assert clock.passed >= 30
+
+
+async def test_a_rate_that_is_told_paces_calls_before_any_is_refused(clock):
+    told = Answer([Reply("yes")], Usage(10, 5), Limits(3, rate=10.0))
+    at = Setting(Fake(lambda number: told), limit=4, adaptive=True)
+    await at.call()
+    await asyncio.gather(*(at.call() for _ in range(50)))
+    assert clock.passed == pytest.approx(5.0, rel=0.1)
+    assert at.endpoint.note == "paced: 10 calls a second"
+    at = Setting(Fake(lambda number: told), limit=4)  # fixed: what the user said holds
+    await asyncio.gather(*(at.call() for _ in range(50)))
+    assert at.endpoint.note == ""
 
 
 # Stopping

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from gristmill.errors import BadInput, EndpointDown, PromptTooLong, Refused, Transient
-from gristmill.models.http import Http, check_key, retry_after
+from gristmill.models.http import Http, check_key, limits, retry_after
 from gristmill.models.openai import NO_CHANCE, OpenAI
-from gristmill.models.protocol import Backend, Image, Message, Question, Usage, assistant, system, user
+from gristmill.models.protocol import Backend, Image, Limits, Message, Question, Usage, assistant, system, user
 from gristmill.testing.server import Response, Server, error
 
 KEY = "sk-proj-verysecret0123456789"
@@ -446,12 +446,13 @@ async def test_a_broken_answer_can_be_tried_again(fault):
     assert not problem.unreachable
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 async def test_what_may_pass_is_transient_and_carries_the_wait_that_was_asked_for(status):
     problem = await raised(error(status, "later", retry_after="1.5"))
     assert isinstance(problem, Transient)
     assert problem.retry_after == 1.5
     assert problem.busy == (status == 429)
+    assert problem.down == (status in (502, 503, 529))  # there, nobody gets an answer; a 504 may be of one long call
     assert (await raised(error(status, "later"))).retry_after is None
 
 
@@ -465,6 +466,60 @@ def test_the_wait_is_read_in_milliseconds_seconds_and_as_a_date():
     assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({"retry-after": "-5"}) is None
     assert retry_after({}) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, None),
+        ({"x-ratelimit-limit-requests": "60"}, None),
+        # OpenAI's reset is when the bucket is full again: 50 of 60 are gone, and come back in 25 s.
+        (("60", "10", "25s"), Limits(10, 0.0, 2.0)),
+        (("10000", "0", "1m0s"), Limits(0, 0.0, 10000 / 60)),
+        (("60", "57", "120ms"), Limits(57)),  # 3 gone, give or take one, say little
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, Limits(0, 360.0)),
+        ({"x-ratelimit-remaining-requests": "0"}, Limits(0)),
+        (
+            {
+                "x-ratelimit-remaining-requests": "7",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "1h0m10s",
+                "x-ratelimit-limit-tokens": "9",
+            },
+            Limits(0, 3610 / 50),
+        ),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "17"}, Limits(0, 17.0)),
+        ({"x-ratelimit-remaining": "5", "x-ratelimit-reset": "17.5"}, Limits(5, 17.5)),
+        ({"ratelimit-remaining": "many"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "soon"}, Limits(0)),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "-4"}, Limits(0)),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "nan"}, Limits(0)),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "1e300"}, Limits(0)),
+    ],
+)
+def test_rate_limit_headers_of_both_kinds_are_read(headers, told):
+    if isinstance(headers, tuple):
+        names = ("limit", "remaining", "reset")
+        headers = {f"x-ratelimit-{name}-requests": value for name, value in zip(names, headers, strict=True)}
+    assert limits(headers) == told
+
+
+def test_a_reset_may_be_a_moment_since_1970_in_seconds_or_milliseconds():
+    for unit in (1, 1000):
+        told = limits({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int((time.time() + 30) * unit))})
+        assert told.reset == pytest.approx(30, abs=2)
+    assert limits({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time() - 30))}).reset == 0
+
+
+async def test_what_is_left_comes_with_answers_and_with_refusals():
+    async with served(rate=0.01, burst=6, limit_headers=True) as (_, backend):
+        answers = [await backend.answer(chat("?"), 1) for _ in range(6)]
+        assert [answer.limits.remaining for answer in answers] == [5, 4, 3, 2, 1, 0]
+        assert answers[-1].limits.rate == pytest.approx(0.01, rel=0.01)
+        with pytest.raises(Transient) as caught:
+            await backend.answer(chat("?"), 1)
+    assert caught.value.busy
+    assert caught.value.limits.remaining == 0
 
 
 @pytest.mark.parametrize(

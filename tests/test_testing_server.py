@@ -1,16 +1,19 @@
 """The loopback server: deterministic, countable, faulty on request."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import aiohttp
 import pytest
 
-from gristmill.testing.server import Response, Server, counts, error, spawn
+from gristmill.testing.server import Response, Server, counts, error, spawn, start_outage
 
 
 def chat(text, **more):
@@ -156,6 +159,157 @@ async def test_a_slow_start_answers_503_first():
         assert (await post(server, chat("a")))[0] == 503
         await asyncio.sleep(0.25)
         assert (await post(server, chat("a")))[0] == 200
+
+
+class Loop:
+    """A loop whose time is set by hand; what is to happen later is kept."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay, function, *arguments) -> None:
+        self.later.append((self.now + delay, partial(function, *arguments)))
+
+    def go(self, until: float) -> None:
+        while due := sorted((entry for entry in self.later if entry[0] <= until), key=lambda entry: entry[0]):
+            self.later.remove(due[0])
+            self.now = due[0][0]
+            due[0][1]()
+        self.now = until
+
+
+class Wire:
+    """A connection that keeps what was sent over it, and when."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.transport, self.closed = loop, self, False
+        self.sent: list[tuple[float, Response]] = []
+
+    def send(self, answer, *, missing=False) -> None:
+        self.sent.append((self.loop.now, answer))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+def by_hand(**options) -> tuple[Server, Loop, Callable[[str], Wire]]:
+    """A server without a network: (it, its loop, a function that asks)."""
+    server, loop = Server(**options), Loop()
+    server._loop = loop
+    server._start()
+
+    def ask(text: str, path: str = "/v1/chat/completions", **body) -> Wire:
+        wire = Wire(loop)
+        server.handle(wire, f"POST {path} HTTP/1.1".encode(), json.dumps(body or chat(text)).encode())
+        return wire
+
+    return server, loop, ask
+
+
+def test_a_rate_is_a_token_bucket_and_what_is_beyond_is_429_at_once():
+    server, loop, ask = by_hand(rate=10, burst=3)
+    assert [ask(str(number)).sent[0][1].status for number in range(5)] == [200, 200, 200, 429, 429]
+    loop.now = 0.25
+    assert [ask(str(number)).sent[0][1].status for number in range(4)] == [200, 200, 429, 429]
+    loop.now = 100.0
+    assert [ask(str(number)).sent[0][1].status for number in range(4)] == [200, 200, 200, 429]
+    assert (server.requests, server.successes, server.faults) == (13, 8, {"over_rate": 5})
+
+
+def test_a_429_says_when_to_come_back_unless_told_not_to_and_headers_say_what_is_left():
+    _, loop, ask = by_hand(rate=10, burst=2, retry_after=1.5, limit_headers=True)
+    first = ask("a").sent[0][1]
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    assert (first.headers["x-ratelimit-remaining-requests"], first.headers["x-ratelimit-reset-requests"]) == (
+        "1",
+        "100ms",
+    )
+    ask("b")
+    refused = ask("c").sent[0][1]
+    assert (refused.headers["retry-after"], refused.headers["x-ratelimit-remaining-requests"]) == ("1.5", "0")
+    _, loop, ask = by_hand(rate=1, burst=1, retry_after=None)
+    ask("a")
+    assert ask("b").sent[0][1].headers == {}
+    loop.now = 1.0
+    assert ask("c").sent[0][1].status == 200
+
+
+def test_with_slots_requests_queue_and_are_served_in_the_order_they_came():
+    server, loop, ask = by_hand(slots=2, latency=1.0)
+    wires = [ask(str(number)) for number in range(5)]
+    loop.go(10)
+    assert [wire.sent[0][0] for wire in wires] == [1, 1, 2, 2, 3]
+    assert (server.peak, server.inflight) == (5, 0)
+    again = ask("again")
+    loop.go(20)
+    assert again.sent[0][0] == 11
+
+
+def test_beyond_the_knee_throughput_falls():
+    rates = {}
+    for at_once in (1, 4, 8, 16, 32):
+        server, loop, ask = by_hand(knee=8, latency=1.0)
+        server.inflight = at_once - 1  # others
+        wire = ask("a")
+        loop.go(1e6)
+        rates[at_once] = at_once / wire.sent[0][0]
+    assert max(rates, key=rates.get) == 8
+    assert rates[8] == pytest.approx(4)
+    assert rates[1] < rates[4] < rates[8] > rates[16] > rates[32]
+
+
+def test_a_long_answer_takes_longer_where_tokens_take_time():
+    _, loop, ask = by_hand(reply=lambda body, sample: "one two three", latency=1.0, per_token=0.5)
+    wire = ask("a")
+    loop.go(10)
+    assert wire.sent[0][0] == 2.5
+    cut = ask("", **chat("a", max_tokens=2))
+    loop.go(20)
+    assert cut.sent[0][0] == 12
+
+
+def test_an_outage_refuses_all_and_what_was_in_flight_when_it_began():
+    server, loop, ask = by_hand(latency=1.0, outage=(2, 4))
+    good = ask("a")
+    loop.go(1.5)
+    caught = ask("b")
+    loop.go(3)
+    refused = ask("c")
+    loop.go(4)
+    back = ask("d")
+    loop.go(6)
+    assert [wire.sent[0][1].status for wire in (good, caught, refused, back)] == [200, 503, 503, 200]
+    assert refused.sent[0][0] == 3
+    assert (server.faults, server.inflight) == ({"outage": 2}, 0)
+
+
+def test_an_outage_can_be_begun_from_outside_and_close_connections():
+    _, loop, ask = by_hand()
+    loop.now = 50.0
+    ask("", "/v1/_outage", seconds=2, cut=True)
+    refused = ask("a")
+    assert (refused.sent, refused.closed) == ([], True)
+    loop.now = 52.0
+    assert ask("b").sent[0][1].status == 200
+
+
+async def test_a_server_of_its_own_process_takes_limits_and_outages():
+    with spawn("--rate", "0.001", "--burst", "2", "--retry-after", "none", "--limit-headers") as url:
+        found = [await post(url, chat(str(number))) for number in range(3)]
+        assert [status for status, _, _ in found] == [200, 200, 429]
+        assert "retry-after" not in found[2][1]
+        assert found[1][1]["x-ratelimit-remaining-requests"] == "0"
+    with spawn("--slots", "1", "--knee", "4", "--per-token", "0.001", "--outage", "0", "0") as url:
+        assert (await post(url, chat("a")))[0] == 200
+        await asyncio.to_thread(start_outage, url, 60)
+        assert (await post(url, chat("a")))[0] == 503
 
 
 async def test_embeddings_are_unit_vectors_and_nearer_for_texts_that_share_words():

@@ -244,7 +244,7 @@ def run(recipe: str | Recipe | Chain, **options: Any) -> Result:
         max_cost, max_tokens: walls, in USD and in tokens; for the run, or by role: {"": 20, "judge": 5}. At a wall the
             run stops, resumable.
         max_candidates: rows, rejects and failures together after which a run that makes too little stops.
-        concurrency: calls at once per endpoint.
+        concurrency: calls at once per endpoint. Default: as many as it turns out to bear.
         seed: of all that is left to chance.
         prompts: other texts for the recipe's prompts, by name.
         **settings: the recipe's own parameters; in a chain by "step.name", where several steps have the name.

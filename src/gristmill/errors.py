@@ -5,6 +5,7 @@ what must travel further: a user's mistake, an endpoint's answer, the end of a r
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class GristmillError(Exception):
@@ -45,7 +46,14 @@ class Transient(GristmillError):
     """The endpoint could not answer now (429, 5xx, a cut connection). The engine retries; recipes never see it."""
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, busy: bool = False, unreachable: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        busy: bool = False,
+        unreachable: bool = False,
+        down: bool = False,
+        limits: Any = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -54,6 +62,10 @@ class Transient(GristmillError):
         """It is well and has too much to do (429)."""
         self.unreachable = unreachable
         """No connection could be made at all: nothing answered."""
+        self.down = down or unreachable
+        """It cannot answer anybody now (502, 503, 529): no call is to blame. What else went wrong may be of this call."""
+        self.limits = limits
+        """`models.protocol.Limits`: what its rate-limit headers say is left, or None."""
 
 
 class NotInJournal(CallFailed):

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gristmill.errors import Stopped
 from gristmill.models.protocol import Price, Question, Usage
@@ -27,7 +28,7 @@ class Halt:
 
     def __init__(self) -> None:
         self.stopped: Stopped | None = None
-        self._resting: set[asyncio.Future[None]] = set()
+        self._resting: set[asyncio.Future[Any]] = set()
 
     def stop(self, cause: Stopped) -> None:
         self.stopped = self.stopped or cause
@@ -38,6 +39,15 @@ class Halt:
     def check(self) -> None:
         if self.stopped:
             raise Stopped(self.stopped.reason, str(self.stopped))
+
+    async def wait(self, turn: asyncio.Future[Any]) -> None:
+        """Wait for a future; a stop ends it, with None as its result. Raises Stopped."""
+        self.check()
+        self._resting.add(turn)
+        try:
+            await turn
+        finally:
+            self._resting.discard(turn)
 
     async def rest(self, seconds: float) -> None:
         """Sleep; a stop ends it. Raises Stopped."""

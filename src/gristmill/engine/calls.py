@@ -202,9 +202,12 @@ def bind(step: str, role: str, backend: Backend, ledger: Ledger, concurrency: in
     """Put a backend into a role of a step; backends at one address share one limit."""
     endpoint = ledger.endpoints.get(backend.endpoint)
     if endpoint is None:
-        endpoint = Endpoint(backend.endpoint, concurrency or backend.concurrency, ledger.halt)
-        ledger.endpoints[backend.endpoint] = endpoint
-        ledger.resize()
+        endpoint = ledger.endpoints[backend.endpoint] = Endpoint(
+            backend.endpoint, backend.concurrency, ledger.halt, fixed=concurrency, changed=ledger.resize
+        )
+    if (most := getattr(backend, "most", None)) is not None:
+        endpoint.at_most(most)
+    ledger.resize()
     return Handle(role, backend, ledger, endpoint, ledger.budget.of(step, role))
 
 

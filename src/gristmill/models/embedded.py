@@ -50,7 +50,7 @@ class Embedded(OpenAI):
             context=context,
             price=Price(0, 0),
             timeout=timeout,
-            concurrency=slots,
+            concurrency=slots,  # further calls would only queue there
         )
         if self._file and not self._file.is_file():
             raise BadInput(f"embedded: there is no file {self._file}")

@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from gristmill.errors import BadInput, EndpointDown, Transient
 from gristmill.models.connection import Broken, Client, Unreachable
+from gristmill.models.protocol import Limits
 
 # Keys as providers write them, also half hidden ("sk-abc***xyz"): for messages that repeat a key that is not ours.
 _KEYS = re.compile(
@@ -74,7 +75,8 @@ class Http:
             case ValueError():
                 return EndpointDown(f"{self.url}: not an address that can be asked: {reason}")
             case Unreachable(__cause__=OSError(errno=errno.EMFILE | errno.ENFILE)):
-                return Transient(f"{self.url}: this process may open no more connections: {reason}")
+                # Busy: fewer calls at once help, and the endpoint is not to blame.
+                return Transient(f"{self.url}: this process may open no more connections: {reason}", busy=True)
             case Unreachable():
                 return Transient(f"{self.url}: cannot connect: {reason}", unreachable=True)
             case TimeoutError():
@@ -110,6 +112,62 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         except (ValueError, OverflowError):
             continue
     return None
+
+
+# OpenAI's kind (Groq, Azure, ... too): a bucket that is refilled all the time, and `reset` is when it is full again.
+_BUCKETS = tuple(
+    (unit, f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}", f"x-ratelimit-limit-{unit}")
+    for unit in ("requests", "tokens")
+)
+# The plain kind: so many in a window, and `reset` is when the next one begins.
+_WINDOWS = (("ratelimit-remaining", "ratelimit-reset"), ("x-ratelimit-remaining", "x-ratelimit-reset"))
+_SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+
+
+def limits(headers: Mapping[str, str]) -> Limits | None:
+    """What the rate-limit headers say is left, of requests or tokens, whichever has less; None if there are none."""
+    found: Limits | None = None
+    for unit, left, until, most in _BUCKETS:
+        if left in headers:
+            told = _bucket(unit, _whole(headers[left]), _span(headers.get(until, "")), _whole(headers.get(most, "")))
+            found = told if found is None or (told is not None and told.remaining < found.remaining) else found
+    for left, until in _WINDOWS:
+        if found is None and left in headers and (remaining := _whole(headers[left])) is not None:
+            found = Limits(remaining, _span(headers.get(until, "")) or 0.0)
+    return found
+
+
+def _bucket(unit: str, remaining: int | None, full: float | None, most: int | None) -> Limits | None:
+    if remaining is None:
+        return None
+    if not full or not most:
+        return Limits(remaining, full or 0.0)
+    if unit == "tokens":
+        return Limits(remaining, full / 50)  # a call needs more than the next token, and less than all of them
+    # `remaining` is rounded, so the fewer are gone, the less the quotient says. The next request has its place soon.
+    used = most - remaining
+    return Limits(remaining, 0.0, used / full if used >= 5 else None)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _span(text: str) -> float | None:
+    """Seconds: "6m0s", "120ms", "20", or a moment since 1970, in seconds or milliseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        parts = _SPAN.fullmatch(text.strip())
+        if not parts or not any(parts.groups()):
+            return None
+        units = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+        return sum(float(part) * unit for part, unit in zip(parts.groups(), units, strict=True) if part)
+    if not 0 <= value < 1e14:
+        return None
+    if value > 1e9:
+        value = value / (1000 if value > 1e11 else 1) - time.time()
+    return max(0.0, value)
 
 
 def _proxy(url: str) -> str | None:

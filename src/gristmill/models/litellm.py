@@ -58,7 +58,9 @@ class LiteLLM(OpenAI):
         ask = self._litellm.aembedding if path == "/embeddings" else self._litellm.acompletion
         try:
             answer = await ask(**plain, **self._fixed)
-            return msgspec.convert(answer.model_dump(), Good, strict=False)
+            good = msgspec.convert(answer.model_dump(), Good, strict=False)
+            good.limits = None
+            return good
         except msgspec.ValidationError as error:
             raise Transient(f"{self._here()}: an answer in another form than agreed: {error}") from None
         except Exception as error:  # its errors share no base but OpenAI's SDK, which we do not import
@@ -79,5 +81,5 @@ def from_spec(spec: Spec, price: Price | None) -> LiteLLM:
         context=spec.context,
         price=price,
         timeout=spec.timeout or 600.0,
-        concurrency=spec.concurrency or 64,
+        concurrency=spec.concurrency,
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gristmill.errors import BadInput, EndpointDown, GristmillError, PromptTooLong, Refused, Transient
-from gristmill.models.http import Http, check_key, retry_after
+from gristmill.models.http import Http, check_key, limits, retry_after
 from gristmill.models.protocol import Answer, Image, Message, Price, Question, Reply, Text, Token, Usage
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 URL = "https://api.openai.com/v1"
 
+START = 64
+"""Calls at once to begin with; the engine finds out how many are best."""
 COMPLETION_MODELS = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002")
 """The only models that OpenAI itself still serves in raw completion."""
 
@@ -129,6 +131,7 @@ class Good(msgspec.Struct):
     usage: _Usage | None = None
     error: Any = None  # OpenRouter answers 200 with an error inside
     timings: Any = None  # llama.cpp's mark
+    limits: Any = None  # ours: `Limits` of the headers
 
 
 class Problem(msgspec.Struct):
@@ -164,10 +167,12 @@ class OpenAI:
         context: int | None = None,
         price: Price | None = None,
         timeout: float = 600.0,
-        concurrency: int = 64,
+        concurrency: int | None = None,
     ) -> None:
         self.model, self.url, self.context, self.price = model, url.rstrip("/"), context, price
-        self.concurrency = concurrency
+        self.concurrency = concurrency or START
+        self.most = concurrency
+        """Calls at once, at most; None: as many as it answers well."""
         self.max_n = 128
         """OpenAI's limit. Falls to what the endpoint turns out to serve."""
         self.endpoint = "/".join(self.url.split("/")[:3])
@@ -235,7 +240,7 @@ class OpenAI:
         elif len(choices) > 1 and good.timings is not None:
             self.max_n = 1  # llama.cpp's usage counts the first choice only: later calls ask for one, and count right
         samples = [self._reply(choice, question) for choice in choices[:n]]
-        return Answer(samples, self._usage(good, asked, samples))
+        return Answer(samples, self._usage(good, asked, samples), good.limits)
 
     # What is sent
 
@@ -289,6 +294,7 @@ class OpenAI:
         if good.error and not good.choices:
             problem = _problem(answer)
             raise self._problem(problem.status or 502, headers, problem)
+        good.limits = limits(headers)
         return good
 
     # What comes back
@@ -325,7 +331,7 @@ class OpenAI:
 
     async def _embed(self, texts: list[str]) -> Answer:
         vectors: list[list[float]] = []
-        usage = Usage()
+        usage, left = Usage(), None
         for start in range(0, len(texts), 256):  # OpenAI takes 2048 texts and 300 000 tokens at once; others take less
             part = texts[start : start + 256]
             asked = {"model": self.model, "input": part}
@@ -339,7 +345,8 @@ class OpenAI:
             vectors += [vector.embedding for vector in found]
             used = self._usage(good, asked, [])
             usage = Usage(usage.input + used.input, 0)
-        return Answer(vectors, usage)
+            left = good.limits
+        return Answer(vectors, usage, left)
 
     async def _score(self, prompt: str, continuation: str) -> Answer:
         """By `echo`: the endpoint repeats the text with the log-probability of each of its tokens."""
@@ -362,7 +369,7 @@ class OpenAI:
             first -= 1
             length += len(tokens[first].text)
         scored = tokens[first:]
-        return Answer([scored], self._usage(good, asked, []))
+        return Answer([scored], self._usage(good, asked, []), good.limits)
 
     # What goes wrong
 
@@ -404,7 +411,13 @@ class OpenAI:
                 f"without raw completions can be asked in chat: ,as=complete"
             )
         if status in (408, 409, 425, 429) or (status >= 500 and "not supported" not in said):
-            return Transient(text, retry_after=retry_after(headers), busy=status == 429)
+            return Transient(
+                text,
+                retry_after=retry_after(headers),
+                busy=status == 429,
+                down=status in (502, 503, 529),  # a 504 may be of one call that takes too long
+                limits=limits(headers),
+            )
         refused = Refused(text, status=status, code=problem.code)
         return _Peculiar(problem, refused) if status in (400, 422) else refused
 
@@ -614,5 +627,5 @@ def from_spec(spec: Spec, price: Price | None) -> OpenAI:
         context=spec.context,
         price=price,
         timeout=spec.timeout or 600.0,
-        concurrency=spec.concurrency or 64,
+        concurrency=spec.concurrency,
     )

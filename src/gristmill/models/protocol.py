@@ -91,12 +91,25 @@ class Usage(msgspec.Struct, omit_defaults=True):
     output: int = 0
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What an endpoint says it will still take, as its rate-limit headers tell; of several, the tightest."""
+
+    remaining: int
+    """Requests, or tokens."""
+    reset: float = 0.0
+    """Seconds until there is more, if nothing is left."""
+    rate: float | None = None
+    """Requests a second at which there is more, where that can be told."""
+
+
 class Answer(msgspec.Struct):
     """What a backend returns: up to n samples, and what the request used. Fewer than n: the engine asks for the rest."""
 
     samples: list[Any]
     """`Reply` for chat and complete; list[float] for embed; float for reward."""
     usage: Usage
+    limits: Limits | None = None
+    """None: the endpoint does not say."""
 
 
 @runtime_checkable
@@ -196,7 +209,8 @@ class Backend(Protocol):
     endpoint: str
     """What shares one concurrency limit: the server's address."""
     concurrency: int
-    """Calls at once, unless the user says otherwise."""
+    """Calls at once to begin with; from there the engine adapts them, unless the user fixes them. A backend that should
+    never get more than so many at once says so in a further attribute, `most: int | None`."""
     max_n: int
     """Samples that one request may ask for."""
     context: int | None

@@ -39,7 +39,7 @@ class Scripted:
         self.model = model
         self.can = frozenset(can or CAPABILITIES)
         self.endpoint = f"scripted://{model}/{id(self)}"
-        self.concurrency = 64
+        self.concurrency = self.most = 64
         self.max_n = 1_000_000
         self.context: int | None = None
         self.price = price or Price(0, 0)

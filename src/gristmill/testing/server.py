@@ -7,7 +7,8 @@
     python -m gristmill.testing.server --port 8000         # by hand; the first line printed is the URL
 
 Promised: a sample's text is a function of the request's body and the sample's number in it; faults are decided by the
-body and how often it came before (and `seed`), so neither the order of arrival nor time changes them.
+body and how often it came before (and `seed`), so neither the order of arrival nor time changes them. What limits the
+server (`rate`, `slots`, `knee`, outages) goes by the loop's clock, and has no chance in it.
 Not promised: HTTP beyond what clients of such servers send (no TLS, chunked bodies, pipelining or streaming).
 
 A bare asyncio protocol: measured on one core of the machine it was written on, it answers about 3 times as many
@@ -27,8 +28,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any, cast
@@ -97,6 +99,16 @@ class Server:
         refuse: answer 400 for ever to bodies that hold this text.
         api_key: answer 401 to all others (and repeat their key in the message, as some providers do).
         slow_start: answer 503 for so long after the start.
+
+    What it can bear; these can be combined:
+        per_token: each word of an answer takes so long, besides `latency`.
+        rate: requests a second, as a token bucket of the size `burst`; beyond it 429 at once, with `retry_after` (None:
+            without). `limit_headers`: every answer has OpenAI's x-ratelimit-*-requests headers.
+        slots: requests worked on at once; others queue, first come first served, without end (vLLM, llama.cpp).
+        knee: requests at once beyond which throughput falls: with c of them each takes 1 + (c / knee)^2 times as long, so
+            it is best at c = knee, with half of what one at a time would give times c.
+        outage: (from, to) after the start: answer 503, or with `outage_cut` close the connection; requests in flight
+            too. POST /_outage {"seconds": 5, "cut": false} begins one now.
     """
 
     def __init__(
@@ -109,7 +121,7 @@ class Server:
         latency: float = 0.0,
         jitter: float = 0.0,
         rate_limited: float = 0.0,
-        retry_after: float = 0.05,
+        retry_after: float | None = 0.05,
         server_error: float = 0.0,
         hang: float = 0.0,
         cut: float = 0.0,
@@ -117,6 +129,14 @@ class Server:
         refuse: str = "",
         api_key: str = "",
         slow_start: float = 0.0,
+        per_token: float = 0.0,
+        rate: float = 0.0,
+        burst: int = 1,
+        limit_headers: bool = False,
+        slots: int = 0,
+        knee: float = 0.0,
+        outage: Sequence[float] = (0.0, 0.0),
+        outage_cut: bool = False,
         dimensions: int = 32,
         seed: int = 0,
     ) -> None:
@@ -134,6 +154,12 @@ class Server:
             ]
             if rate
         }
+        self.per_token, self.slots, self.knee = per_token, slots, knee
+        self.rate, self.burst, self.limit_headers = rate, burst, limit_headers
+        self.outage, self.outage_cut = outage, outage_cut
+        self._tokens, self._filled_at = float(burst), 0.0
+        self._busy = 0
+        self._queue: deque[tuple[float, Callable[[], None]]] = deque()
         self.reset()
         self._connections: set[_Connection] = set()
         self._broken: BaseException | None = None
@@ -181,6 +207,7 @@ class Server:
         )
         self.port = self._listener.sockets[0].getsockname()[1]
         self._ready = time.monotonic() + self.slow_start
+        self._start()
         return self
 
     async def __aexit__(
@@ -193,6 +220,10 @@ class Server:
         if self._broken is not None and raised is None:
             raise self._broken  # an error in `reply` or `fault` is the test's own, and must not pass as a flaky server
 
+    def _start(self) -> None:
+        self._filled_at = start = self._loop.time()
+        self._out = (start + self.outage[0], start + self.outage[1])
+
     def handle(self, connection: _Connection, head: bytes, body: bytes) -> None:
         """Response one request, now or later."""
         method, _, rest = head.partition(b" ")
@@ -202,8 +233,19 @@ class Server:
         elif path == b"/_reset":
             self.reset()
             connection.send(Response(200, {}))
+        elif path == b"/_outage":
+            asked = msgspec.json.decode(body, type=Body)
+            self._out = (now := self._loop.time(), now + asked["seconds"])
+            self.outage_cut = bool(asked.get("cut"))
+            connection.send(Response(200, {}))
         else:
             self.requests += 1
+            if self._fails(connection):
+                return
+            if self.rate and not self._admit():
+                self.faults["over_rate"] += 1
+                connection.send(self._too_many())
+                return
             self.inflight += 1
             self.peak = max(self.peak, self.inflight)
             digest = blake2b(body, digest_size=16).hexdigest()
@@ -216,10 +258,78 @@ class Server:
             delay = self.latency
             if self.jitter:
                 delay += self.jitter * int.from_bytes(chance[:4], "little") / 2**32
-            if delay:
+            if self.per_token:
+                delay += self.per_token * self._length(body)
+            if self.knee:
+                delay *= 1 + (self.inflight / self.knee) ** 2
+            if self.slots:
+                self._work(delay, partial(self._finish, connection, head, path, body, digest, before, chance))
+            elif delay:
                 self._loop.call_later(delay, self._finish, connection, head, path, body, digest, before, chance)
             else:
                 self._finish(connection, head, path, body, digest, before, chance)
+
+    def _fails(self, connection: _Connection) -> bool:
+        """During an outage: answer so."""
+        if not self._out[0] <= self._loop.time() < self._out[1]:
+            return False
+        self.faults["outage"] += 1
+        if self.outage_cut:
+            connection.transport.abort()
+        else:
+            connection.send(error(503, "Service unavailable"))
+        return True
+
+    def _admit(self) -> bool:
+        """Take a token out of the bucket, if there is one."""
+        now = self._loop.time()
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _too_many(self) -> Response:
+        answer = error(429, "Rate limit reached", code="rate_limit_exceeded")
+        if self.retry_after is not None:
+            answer.headers["retry-after"] = f"{self.retry_after:g}"
+        return self._told(answer)
+
+    def _told(self, answer: Response) -> Response:
+        """With the headers that say what is left. As OpenAI's, `reset` is the time until the bucket is full again."""
+        if self.limit_headers and self.rate:
+            full = (self.burst - self._tokens) / self.rate
+            answer.headers |= {
+                "x-ratelimit-limit-requests": str(self.burst),
+                "x-ratelimit-remaining-requests": str(int(self._tokens)),
+                "x-ratelimit-reset-requests": f"{full:.3f}s" if full >= 1 else f"{full * 1000:.0f}ms",
+            }
+        return answer
+
+    def _work(self, seconds: float, done: Callable[[], None]) -> None:
+        """Take a slot for so long; queue for one if there is none."""
+        if self._busy >= self.slots:
+            self._queue.append((seconds, done))
+            return
+        self._busy += 1
+
+        def free() -> None:
+            self._busy -= 1
+            done()
+            if self._queue:
+                self._work(*self._queue.popleft())
+
+        self._loop.call_later(seconds, free)
+
+    def _length(self, body: bytes) -> int:
+        """Words of the longest sample: samples are written side by side."""
+        asked = msgspec.json.decode(body, type=Body)
+        limit = asked.get("max_completion_tokens") or asked.get("max_tokens") or 1 << 30
+        texts = [
+            self.reply(asked, sample) if self.reply else words(body, sample) for sample in range(asked.get("n") or 1)
+        ]
+        return min(limit, max(text.count(" ") + 1 for text in texts))
 
     @property
     def _by_chance(self) -> bool:
@@ -231,6 +341,8 @@ class Server:
         self.inflight -= 1
         if connection.transport.is_closing():
             self.abandoned += 1
+            return
+        if self._fails(connection):
             return
         try:
             answer = self._answer(head, path, body, before, chance)
@@ -248,7 +360,7 @@ class Server:
             if answer.status == 200:
                 self.successes += 1
                 self.answered[digest] += 1
-            connection.send(answer)
+            connection.send(self._told(answer))
 
     def _answer(self, head: bytes, path: bytes, body: bytes, before: int, chance: bytes) -> Response | str:
         if self.slow_start and time.monotonic() < self._ready:
@@ -283,7 +395,7 @@ class Server:
             return fault
         self.faults[fault] += 1
         if fault == "rate_limited":
-            return error(429, "Rate limit reached", code="rate_limit_exceeded", retry_after=f"{self.retry_after:g}")
+            return self._too_many()
         return error(500, "The server had an error")
 
     def _good(self, path: bytes, body: bytes, asked: Body) -> Body:
@@ -435,6 +547,14 @@ def counts(url: str, *, reset: bool = False) -> Body:
     return found
 
 
+def start_outage(url: str, seconds: float, *, cut: bool = False) -> None:
+    """Begin an outage of a server in another process."""
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    body = json.dumps({"seconds": seconds, "cut": cut}).encode()
+    build_opener(ProxyHandler({})).open(Request(f"{url.removesuffix('/v1')}/_outage", body), timeout=30).close()
+
+
 def _function(place: str) -> Callable[[Body, int], Any]:
     """`file.py:name` -> the function."""
     path, _, name = place.rpartition(":")
@@ -446,20 +566,28 @@ def _function(place: str) -> Callable[[Body, int], Any]:
     return cast(Callable[[Body, int], Any], getattr(module, name))
 
 
+def _seconds_or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m gristmill.testing.server", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--reply", type=_function, metavar="FILE.py:FUNCTION")
     parser.add_argument("--fault", type=_function, metavar="FILE.py:FUNCTION")
-    for name in ("port", "dimensions", "seed"):
+    for name in ("port", "dimensions", "seed", "burst", "slots"):
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
-    for name in ("latency", "jitter", "rate-limited", "retry-after", "server-error"):
+    for name in ("latency", "jitter", "rate-limited", "server-error", "per-token", "rate", "knee"):
         parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS)
     for name in ("hang", "cut", "malformed", "slow-start"):
         parser.add_argument(f"--{name}", type=float, default=argparse.SUPPRESS)
     for name in ("model", "refuse", "api-key"):
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS)
+    parser.add_argument("--retry-after", type=_seconds_or_none, default=argparse.SUPPRESS, metavar="SECONDS|none")
+    parser.add_argument("--outage", type=float, nargs=2, default=argparse.SUPPRESS, metavar=("FROM", "TO"))
+    for name in ("limit-headers", "outage-cut"):
+        parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS)
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     options = vars(parser.parse_args(arguments))
     until_eof = options.pop("until_eof")
