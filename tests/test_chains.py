@@ -280,6 +280,19 @@ async def test_failed_rows_that_are_tried_again_are_put_back_into_the_stream():
     assert again.failed == 0
 
 
+@recipe("each")
+async def each(rows: Rows[Ask]) -> AsyncIterator[Completion]:
+    """A row of each, seen as a whole."""
+    for number, row in enumerate(rows):
+        yield Completion(row.question, f"c{number}")
+
+
+async def test_a_whole_set_that_waits_for_the_steps_behind_it_ends_when_they_do():
+    work = chain([each, grade], seeds=seeds(400), model=Stops(0))
+    with pytest.raises(gristmill.EndpointDown):
+        await asyncio.wait_for(work, 20)
+
+
 # -- targets
 
 

@@ -241,6 +241,7 @@ class Flow:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)
+        self._wake()  # also where the worker failed: nothing else may be left to do it
         self.pump()
         if not self._workers and self._still and not self._still.done():
             self._still.set_result(None)
@@ -318,6 +319,10 @@ class Flow:
         if self.enough and self.last.recipe.shape != "set":
             # What is still in flight lies beyond the last row: it may finish its call, but start no other.
             self.ledger.halt.stop(Stopped("enough", "the target is met"))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let a recipe over a whole set that waits look again at what is in front of the steps behind it."""
         if self._moved and not self._moved.done():
             self._moved.set_result(None)
 
