@@ -371,6 +371,47 @@ async def test_a_target_behind_a_barrier_takes_what_there_is_when_the_seeds_end(
     assert done.notes == ["8 rows were asked for; the seeds ended after 5"]
 
 
+@recipe("more", endless=True)
+async def more(rows: Rows[Ask], model: Chat) -> AsyncIterator[Completion]:
+    """Goes on for ever."""
+    number = 0
+    while True:
+        row = rows[number % len(rows)]
+        yield Completion(row.question, (await model.chat(f"{number} {row.question}")).text)
+        number += 1
+
+
+@recipe("ask")
+async def ask(row: Completion) -> AsyncIterator[Ask]:
+    """Makes a question of an answer."""
+    yield Ask(row.completion)
+
+
+half, whole_of = Step(best, name="half"), Step(best, name="whole", share=1.0)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [more, best],
+        [more, grade, best],
+        [answer, ask, more, best, short],
+        [answer, ask, more, grade, short, best],
+        [each, grade, best],
+        [each, best, grade],
+        [answer, whole_of, twins, half],
+        [answer, whole_of, twins, grade, half, short],
+    ],
+)
+async def test_every_kind_of_step_before_a_barrier_makes_what_the_target_behind_it_needs(steps):
+    runs = [
+        await asyncio.wait_for(chain(steps, seeds=seeds(99), target=20, model=model, concurrency=concurrency), 20)
+        for model, concurrency in [(Scripted(numbered), 1), (Slow(numbered), 3), (Slow(numbered), 64)]
+    ]
+    assert len(runs[0].rows) == len({(row.prompt, row.completion) for row in runs[0].rows}) == 20
+    assert runs[0].rows == runs[1].rows == runs[2].rows
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]

@@ -201,11 +201,24 @@ class Flow:
 
     # -- rounds
 
+    def _goal(self, segment: list[Stage]) -> int | None:
+        """Rows that are wanted of the last step of a segment; None: all that it makes."""
+        if segment is self.segments[-1]:
+            return self.target
+        sized = segment is self.segments[0] or any(stage.recipe.endless for stage in segment)
+        return self.round_size if sized else None
+
+    @property
+    def _reached(self) -> bool:
+        goal = self._goal(self._segment)
+        return goal is not None and self._segment[-1].accepted >= goal
+
     def _worth_a_round(self) -> bool:
-        """Too few rows left, and the steps before the barrier can make more than they did."""
+        """Too few rows left, and the steps before a barrier can make more than they did."""
         if self.round_size is None or self.enough:
             return False
-        return self.segments[0][-1].accepted >= self.round_size
+        goals = [(segment[-1].accepted, self._goal(segment)) for segment in self.segments[:-1]]
+        return any(goal is not None and made >= goal for made, goal in goals)
 
     async def _next_round(self) -> None:
         """Ask the first segment for more rows, by the share that left the last time."""
@@ -216,7 +229,9 @@ class Flow:
         self.round_size = max(self.round_size + 1, min(4 * self.round_size, math.ceil(1.1 * self.target / share)))
         await self._flush()
         self.ledger.journal.expect_repeats()
-        for stage in itertools.chain(*self.segments[1:]):
+        head = self.segments[0]
+        whole = head[:1] if head[0].recipe.shape == "set" else []  # it begins anew; the steps behind it go on
+        for stage in itertools.chain(whole, *self.segments[1:]):
             if self.keep:
                 self.ledger.journal.rewind(stage.number, 0)
             stage.restart()
@@ -289,8 +304,8 @@ class Flow:
 
     def _needed(self, number: int) -> bool:
         """Near the target, start no more units of a step than the yield so far calls for."""
-        goal = self.target if self._segment is self.segments[-1] else self.round_size
         segment = self._segment
+        goal = self._goal(segment)
         if goal is None:
             return True
         if segment[-1].accepted >= goal or not any(stage.active for stage in segment):
@@ -369,9 +384,9 @@ class Flow:
             async for row in made:
                 stage.put_whole(scope, [stage.stamp(row, "*", scope)])
                 self._settle(stage)
-                if stage is self.last and self.enough:
-                    break
                 await self._ease(stage)
+                if self._reached:
+                    break
         except Exception as error:
             if ends_the_run(error):
                 raise
@@ -386,7 +401,7 @@ class Flow:
         if stage.number == 0:
             return self.seeds.read(0) if self.seeds else iter(())
         upstream = self.stages[stage.number - 1]
-        most = self.round_size if len(self.segments) > 1 and stage is self.segments[1][0] else None
+        most = self._goal(next(segment for segment in self.segments if segment[-1] is upstream))
         rows = upstream.rows(self.ledger.journal, upstream.accepted if most is None else most)
         return (stage.adopt(data)[1] for data in rows)
 
@@ -399,7 +414,7 @@ class Flow:
         """Let the steps behind catch up before more is made for them."""
         if stage is self._segment[-1]:
             return
-        while self._crowded(stage) and not self.ledger.halt.stopped:
+        while self._crowded(stage) and not self._reached and not self.ledger.halt.stopped:
             self._moved = asyncio.get_running_loop().create_future()
             await self._moved
         self.ledger.halt.check()
