@@ -9,6 +9,8 @@ import pytest
 
 import gristmill
 from gristmill import BadInput, Chat, Completion, Refused, Row, Rows, Run, Waiting, recipe
+from gristmill.engine.database import CALL
+from gristmill.engine.journal import Journal
 from gristmill.errors import EndpointDown
 from gristmill.execute import looking
 from gristmill.models.protocol import Price, Question, Reply
@@ -561,3 +563,21 @@ async def test_replies_keep_thoughts_and_finish_apart_from_the_text():
     done = await run(thinks, seeds(1), model=Scripted([Reply("yes", "length", thinking="hm")]))
     assert done.rows[0].prompt == "hm/True"
     assert (await replay(done)).rows == done.rows
+
+
+async def test_what_was_committed_after_a_look_is_found_when_it_may_be_asked_again():
+    def entry(key: str) -> tuple:
+        return (CALL, (key, "q", 0, "step/*", "model", "m", b"1", None, 1, 1, 0.0, 0.0, 0))
+
+    where = folder()
+    before = Journal(where)
+    before.start()
+    await before.put([entry("a")])
+    await before.close()
+    journal = Journal(where)
+    journal.start()
+    assert journal.find("a")
+    await journal.put([entry("b")])
+    journal.expect_repeats()  # the next round
+    assert journal.find("b")
+    await journal.close()

@@ -209,8 +209,10 @@ class Journal:
         self._base_errors = errors
 
     def expect_repeats(self) -> None:
-        """From here on, what this process asked may be asked again."""
+        """From here on, what this process asked and committed may be asked again."""
         self._holds_calls = True
+        if self._lookup:
+            self._lookup.renew()
 
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
         """The answer, or the error, kept under a key."""
