@@ -412,6 +412,31 @@ async def test_every_kind_of_step_before_a_barrier_makes_what_the_target_behind_
     assert runs[0].rows == runs[1].rows == runs[2].rows
 
 
+@recipe("many")
+async def many(run: Run) -> AsyncIterator[Completion]:
+    """Many rows at once, the same ones again and again."""
+    for number in range(30):
+        yield Completion(run.draw("word", ["a", "b", "c"]), f"c{number % 10}")
+
+
+async def test_a_round_goes_on_with_the_rows_that_the_last_one_left_before_a_step():
+    first = await chain([many, grade, best], target=20, model=Scripted(numbered))
+    second = await chain([many, grade, best], target=20, model=Slow(numbered), concurrency=5)
+    graded = list(first.iterate(step="grade"))
+    assert len({row.lineage.parents[0] for row in graded}) == len(graded)
+    single = await chain([many, grade], target=len(graded))
+    assert graded == single.rows
+    assert first.rows == second.rows
+
+
+async def test_a_whole_set_asks_for_little_more_than_the_steps_behind_it_need():
+    model, judge = Scripted(numbered), Slow(numbered)
+    models = {"model": model, "judge": judge}
+    done = await chain([more, Step(grade, least=0)], seeds=seeds(5), target=20, model=models, concurrency=2)
+    assert len(done.rows) == 20
+    assert len(model.questions) <= 24
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]

@@ -146,6 +146,8 @@ class Stage:
 
     def follow(self, upstream: Iterator[bytes]) -> None:
         """Take units from the rows of the step before: those it has made already, from the first one; then `feed`."""
+        self._inbox.clear()
+        self._names = Occurrences()
         self._source = self._adopted(upstream)
 
     def feed(self, data: bytes) -> None:
@@ -235,7 +237,7 @@ class Stage:
 
     def put_whole(self, scope: Scope, rows: list[Made]) -> None:
         """Release what a whole set gave since the last time."""
-        self._pending[self.released] = Outcome(rows, scope.rejects, scope.failures)
+        self.put(self.released, Outcome(rows, scope.rejects, scope.failures))
         scope.rejects, scope.failures = [], []
 
     def stamp(self, row: Row, unit: str, scope: Scope) -> Made:
