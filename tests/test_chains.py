@@ -437,6 +437,19 @@ async def test_a_whole_set_asks_for_little_more_than_the_steps_behind_it_need():
     assert len(model.questions) <= 24
 
 
+async def test_an_endless_recipe_anywhere_in_a_chain_makes_a_few_rows_unless_told_and_ends_where_nothing_comes():
+    endless = [answer, ask, more]
+    done = await asyncio.wait_for(chain(endless, seeds=seeds(3)), 20)
+    assert len(done.rows) == 10
+    done = await asyncio.wait_for(chain(endless, seeds=seeds(3), units=2), 20)
+    assert len(done.rows) == 10
+    done = await asyncio.wait_for(chain([each, ask, more, Step(grade, least=10)], seeds=seeds(3), target=5), 20)
+    assert (done.exit_code, len(done.rows)) == (2, 0)
+    single = await chain([answer], seeds=seeds(3))
+    work = gristmill.arerun(single.folder, recipe=Chain(endless), model=Scripted(numbered), out=folder())
+    assert len((await asyncio.wait_for(work, 20)).rows) == 10
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]

@@ -70,8 +70,7 @@ def prepare(
     options = {name: said.get(name) if value is None else value for name, value in options.items()}
     seeds = said.get("seeds") if seeds is None else seeds
     first = chain.steps[0].method
-    if options["target"] is None and options["units"] is None and not first.bounded:
-        options["target"] = DEFAULT_TARGET
+    options["target"] = target_of(chain, options["target"], options["units"])
     check_target(chain, options["target"])
     options["seed"] = options["seed"] or 0
     config = Config(steps=[], **limits(chain, options))
@@ -99,6 +98,12 @@ def prepare(
             raise DiskTrouble(f"cannot write {folder}: {error.strerror or error}") from error
         raise
     return parts, config, folder
+
+
+def target_of(chain: Chain, target: int | None, units: int | None) -> int | None:
+    """The rows to stop at: as asked for, else a few where a recipe would go on for ever."""
+    endless = any(step.method.endless or (step.method.shape == "draw" and units is None) for step in chain.steps)
+    return DEFAULT_TARGET if target is None and endless else target
 
 
 async def aresume(
@@ -173,6 +178,7 @@ async def arerun(
         "max_candidates": max_candidates if max_candidates is not None else config.max_candidates,
         "concurrency": concurrency or config.concurrency,
     }
+    given["target"] = target_of(chain, given["target"], config.units)
     for name, value in limits(chain, given).items():
         setattr(config, name, value)
     check_target(chain, config.target)

@@ -359,8 +359,7 @@ class Flow:
 
     @property
     def _endless(self) -> bool:
-        first = self.stages[0].recipe
-        return self.again or not first.bounded
+        return self.again or not all(stage.recipe.bounded for stage in self.stages)
 
     def _give_up(self, why: str) -> None:
         tally = self.tally
