@@ -450,6 +450,36 @@ async def test_an_endless_recipe_anywhere_in_a_chain_makes_a_few_rows_unless_tol
     assert len((await asyncio.wait_for(work, 20)).rows) == 10
 
 
+@recipe("nothing")
+async def nothing(rows: Rows[Completion]) -> AsyncIterator[Completion]:
+    """Takes none of them, and does not say why."""
+    for row in rows:
+        if not row.prompt:
+            yield row
+
+
+async def test_rounds_that_give_nothing_come_to_an_end():
+    wide = Step(drawn, name="wide")
+    for target, most in [(5, 250), (600, 650)]:
+        model = Scripted(numbered)
+        done = await asyncio.wait_for(chain([wide, nothing], target=target, model=model), 20)
+        assert (done.exit_code, done.rows) == (2, [])
+        assert len(model.questions) <= most + 84
+    done = await asyncio.wait_for(chain([wide, nothing], target=5, max_candidates=30), 20)
+    assert "--max-candidates 30" in str(done.stopped)
+
+
+async def test_chance_behind_a_barrier_is_no_reason_to_use_seeds_again():
+    @recipe("plain")
+    async def plain_step(row: Ask) -> AsyncIterator[Completion]:
+        """No chance in it."""
+        yield Completion(row.question, row.question)
+
+    done = await chain([plain_step, best, Step(grade, least=0)], seeds=seeds(10), target=8)
+    assert (len(done.rows), done.exit_code) == (5, 0)
+    assert done.notes == ["8 rows were asked for; the seeds ended after 5"]
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]

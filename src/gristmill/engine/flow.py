@@ -78,12 +78,13 @@ class Flow:
         self.units = units
         self.keep = keep
         self.trace = trace
-        chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in stages if stage.recipe.shape == "row")
-        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
-        """Seeds that end are used again."""
         cuts = [i for i, stage in enumerate(stages) if i and stage.recipe.shape == "set"]
         self.segments = [stages[a:b] for a, b in itertools.pairwise([0, *cuts, len(stages)])]
         """The steps between barriers; each segment but the first begins with a recipe over a whole set."""
+        # Only where that can give other rows: what lies behind a barrier, chance there included, gets no copy to see.
+        chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in self.segments[0])
+        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
+        """Seeds that end are used again."""
         self.round_size: int | None = None
         """Rows that the first segment makes in this round, where a target lies behind a barrier."""
         self._segment = self.segments[0]
@@ -105,7 +106,10 @@ class Flow:
 
     @property
     def candidates(self) -> int:
-        return sum(self.last.tally.rows.values()) + sum(stage.tally.lost for stage in self.stages)
+        found = sum(self.last.tally.rows.values()) + sum(stage.tally.lost for stage in self.segments[-1])
+        for segment in reversed(self.segments[:-1]):  # what a whole set passes over in silence came to nothing too
+            found = max(found, segment[-1].accepted) + sum(stage.tally.lost for stage in segment)
+        return found
 
     @property
     def enough(self) -> bool:
@@ -224,7 +228,10 @@ class Flow:
         """Ask the first segment for more rows, by the share that left the last time."""
         assert self.round_size is not None
         assert self.target is not None
-        self._check_candidates()
+        if not self.last.accepted:
+            self._accepted_at = 0
+        if self._check_candidates():
+            self.ledger.halt.check()
         share = max(self.last.accepted, 0.5) / self.round_size
         self.round_size = max(self.round_size + 1, min(4 * self.round_size, math.ceil(1.1 * self.target / share)))
         await self._flush()
