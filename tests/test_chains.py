@@ -480,6 +480,20 @@ async def test_chance_behind_a_barrier_is_no_reason_to_use_seeds_again():
     assert done.notes == ["8 rows were asked for; the seeds ended after 5"]
 
 
+async def test_a_stop_between_rounds_leaves_the_rows_of_the_last_one():
+    out = folder()
+    with pytest.raises(gristmill.EndpointDown):
+        await chain([answer, best], seeds=seeds(7), target=20, out=out, model=Stops(30), concurrency=1)
+    with looking(out) as journal:
+        assert journal.count("rows", "step=0") > 20
+        assert journal.count("rows", "step=1") == 10
+    done = await gristmill.aresume(out, recipe=Chain([answer, best]), model=Scripted(numbered))
+    whole = await chain([answer, best], seeds=seeds(7), target=20)
+    assert done.rows == whole.rows
+    capped = await chain([answer, best], seeds=seeds(7), target=20, max_candidates=20)
+    assert (capped.exit_code, len(capped.rows)) == (2, 10)
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,7 @@ class Flow:
             head[-1].remember_contents()
         for stage in self.stages if self.keep else ():
             stage.recall(journal)
+        for stage in self.stages if self.keep else ():
             if stage.recipe.shape == "set" and not stage.done and not self.enough:
                 journal.rewind(stage.number, 0)  # replayed as a whole
                 stage.restart()
@@ -238,12 +239,20 @@ class Flow:
         self.ledger.journal.expect_repeats()
         head = self.segments[0]
         whole = head[:1] if head[0].recipe.shape == "set" else []  # it begins anew; the steps behind it go on
-        for stage in itertools.chain(whole, *self.segments[1:]):
+        self._begin_anew(whole)
+        for stage in head:
+            stage.done = False
+        await self._work_segment(head)
+        await self._flush()
+        self._begin_anew(itertools.chain(*self.segments[1:]))  # not before: a stop leaves what the last round gave
+        if self.keep:
+            self.ledger.journal.set_meta(round_size=self.round_size)
+
+    def _begin_anew(self, stages: Iterable[Stage]) -> None:
+        for stage in stages:
             if self.keep:
                 self.ledger.journal.rewind(stage.number, 0)
             stage.restart()
-        if self.keep:
-            self.ledger.journal.set_meta(round_size=self.round_size)
 
     # -- units
 
@@ -299,7 +308,7 @@ class Flow:
 
     def _next(self) -> tuple[Stage, Unit] | None:
         """The next unit that should be worked on: of the last step that has one."""
-        if self.ledger.halt.stopped or self.enough or self._check_candidates():
+        if self.ledger.halt.stopped or self._reached or self._check_candidates():
             return None
         for number in range(len(self._segment) - 1, -1, -1):
             stage = self._segment[number]
