@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
@@ -490,8 +491,43 @@ async def test_a_stop_between_rounds_leaves_the_rows_of_the_last_one():
     done = await gristmill.aresume(out, recipe=Chain([answer, best]), model=Scripted(numbered))
     whole = await chain([answer, best], seeds=seeds(7), target=20)
     assert done.rows == whole.rows
-    capped = await chain([answer, best], seeds=seeds(7), target=20, max_candidates=20)
+    capped = await chain([answer, best], seeds=seeds(7), target=20, max_candidates=25)
     assert (capped.exit_code, len(capped.rows)) == (2, 10)
+
+
+class Known(Row):
+    prompt: Literal["q1", "q2"]
+    completion: str
+
+
+@recipe("known")
+async def known(row: Known) -> AsyncIterator[Completion]:
+    """Reads two prompts only."""
+    yield Completion(row.prompt, row.completion)
+
+
+@recipe("known-set")
+async def known_set(rows: Rows[Known]) -> AsyncIterator[Completion]:
+    """Likewise, all at once."""
+    for row in rows:
+        yield Completion(row.prompt, row.completion)
+
+
+@pytest.mark.parametrize("steps", [[answer, known], [answer, known_set], [answer, twins, known, short]])
+async def test_a_row_that_the_next_step_cannot_read_is_a_failure(steps):
+    done = await asyncio.wait_for(chain(steps, seeds=seeds(5), model=Slow(numbered), concurrency=2), 20)
+    per = 1 + (twins in steps)
+    assert (len(done.rows), done.failed, done.exit_code) == (2 * per, 3 * per, 3)
+    assert "of the step before does not fit Known: Invalid enum value" in done.failures[0].error
+    assert done.failures[0].seed["prompt"] == "q0"
+
+
+async def test_seeds_that_a_changed_first_step_cannot_read_are_a_mistake_and_not_a_hang():
+    done = await chain([answer], seeds=seeds(3))
+    for steps in ([known], [known, short], [known_set]):
+        work = gristmill.arerun(done.folder, recipe=Chain(steps), out=folder())
+        with pytest.raises(BadInput, match="cannot be read as"):
+            await asyncio.wait_for(work, 20)
 
 
 @pytest.mark.parametrize("after", [3, 15, 22, 31])

@@ -171,14 +171,14 @@ async def arerun(
     else:
         chain, said = chain_of(config, recipe), {}
     config.seed = config.seed if seed is None else seed
-    given = {
-        "target": next((t for t in (target, said.get("target"), config.target) if t is not None), None),
+    target = next((t for t in (target, said.get("target"), config.target) if t is not None), None)
+    given: dict[str, Any] = {
+        "target": target_of(chain, target, config.units),
         "max_cost": max_cost,
         "max_tokens": max_tokens,
         "max_candidates": max_candidates if max_candidates is not None else config.max_candidates,
         "concurrency": concurrency or config.concurrency,
     }
-    given["target"] = target_of(chain, given["target"], config.units)
     for name, value in limits(chain, given).items():
         setattr(config, name, value)
     check_target(chain, config.target)

@@ -21,7 +21,7 @@ from gristmill.engine.calls import Ledger
 from gristmill.engine.database import PROGRESS, Statement
 from gristmill.engine.run import describe, ends_the_run
 from gristmill.engine.scope import Failure
-from gristmill.engine.stage import Outcome, Stage, Unit, passes
+from gristmill.engine.stage import Outcome, Stage, Unit, Unreadable, passes
 from gristmill.engine.tally import Tally, total
 from gristmill.errors import DiskTrouble, Stopped
 from gristmill.rows import Row, Rows
@@ -261,9 +261,13 @@ class Flow:
         if self._still is None or self._still.done():
             return
         room = self.ledger.width - len(self._workers)
-        while room > 0 and (job := self._next()):
-            self._start(self._worker(*job))
-            room -= 1
+        try:
+            while room > 0 and (job := self._next()):
+                self._start(self._worker(*job))
+                room -= 1
+        except Exception as error:  # noqa: BLE001 - of what is read; raised where the segment is waited for
+            self._error = self._error or error
+            self.ledger.halt.stop(Stopped("error", str(error)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -393,7 +397,9 @@ class Flow:
     # -- whole sets
 
     async def _whole_set(self, stage: Stage) -> None:
-        scope, made = stage.whole(Rows(self._set_of(stage)))
+        found = list(self._set_of(stage))
+        scope, made = stage.whole(Rows(row for row in found if isinstance(row, Row)))
+        scope.failures += [Failure(scope.place, r.error, "failed", r.data) for r in found if isinstance(r, Unreadable)]
         stage.watch = lambda: self._after_reject(stage)
         try:
             async for row in made:
@@ -411,7 +417,7 @@ class Flow:
         stage.put_whole(scope, [])
         self._settle(stage)
 
-    def _set_of(self, stage: Stage) -> Iterator[Row]:
+    def _set_of(self, stage: Stage) -> Iterator[Row | Unreadable]:
         """All that a recipe over a whole set gets to see."""
         if stage.number == 0:
             return self.seeds.read(0) if self.seeds else iter(())

@@ -35,17 +35,25 @@ _encode = msgspec.json.Encoder().encode
 _stable = msgspec.json.Encoder(order="deterministic").encode
 
 
+@dataclass
+class Unreadable:
+    """A row of the step before that does not fit the type that this one reads."""
+
+    error: str
+    data: dict[str, Any]
+
+
 class Unit(NamedTuple):
     """A seed row or a draw, at its place in the step."""
 
     place: int
     name: str
-    row: Row | None
+    row: Row | Unreadable | None
     seed: str
     """Id of the seed that it comes from, through however many steps."""
 
 
-Source = Iterator[tuple[str, Row | None, str]]
+Source = Iterator[tuple[str, Row | Unreadable | None, str]]
 """Name, row and seed of each unit; no name where there is none for now."""
 NOTHING = ("", None, "")
 
@@ -170,13 +178,20 @@ class Stage:
         while True:
             yield self._inbox.popleft() if self._inbox else None
 
-    def adopt(self, data: bytes) -> tuple[str, Row, str]:
+    def adopt(self, data: bytes) -> tuple[str, Row | Unreadable, str]:
         """A row of the step before as this recipe reads it, the name of its unit, and its seed.
 
         It is named by its content, so that a step put in between leaves the calls of this one as they are.
         """
         assert self._adopt
-        row: Row = self._adopt(_renamed(data, self.bound.mapping) if self.bound.mapping else data)
+        assert self.recipe.seed
+        try:
+            row: Row = self._adopt(_renamed(data, self.bound.mapping) if self.bound.mapping else data)
+        except (msgspec.ValidationError, KeyError) as error:
+            plain = msgspec.json.decode(data)
+            left = {column: value for column, value in plain.items() if column not in ("id", "lineage")}
+            said = f"row {plain['id']} of the step before does not fit {self.recipe.seed.__name__}: {error}"
+            return f"unreadable {plain['id']}", Unreadable(said, left), plain["lineage"].get("seed", "")
         known, lineage = row.id, row.lineage
         name = name_of(row, self._names)
         row.id, row.lineage = known, None
@@ -203,6 +218,9 @@ class Stage:
         """
         scope = Scope(f"{self.name}/{unit.name}", unit.name)
         row = unit.row
+        if isinstance(row, Unreadable):
+            self.active -= 1
+            return Outcome([], [], [Failure(scope.place, row.error, "failed", row.data)])
         if row is not None:
             scope.lineage.seed = unit.seed
             scope.lineage.parents = [row.id]
