@@ -229,8 +229,8 @@ async def execute(
         if failed:
             journal.forget_errors()
         _rewind_to_first_open(journal, parts, failed)
-        if more:
-            _reopen(journal, parts)
+        if more and config.target is not None:
+            _reopen(journal, parts, config.target)
         async with at_work(parts, config, folder, journal, offline=offline, watch=watch) as flow:
             stopped = await _work(flow)
         result = Result(
@@ -406,9 +406,11 @@ def _rewind_to_first_open(journal: Journal, parts: list[Part], failed: bool) -> 
         _take_back(journal, parts, step, place)
 
 
-def _reopen(journal: Journal, parts: list[Part]) -> None:
+def _reopen(journal: Journal, parts: list[Part], target: int) -> None:
     """Let a run that met its target make more: the last unit may have made rows that were not wanted then."""
     last = len(parts) - 1
+    if journal.count("rows", "step=? AND name=?", (last, table(parts[last].recipe.tables[0]))) >= target:
+        return  # it made more before there was a target
     _take_back(journal, parts, last, max(0, journal.progress(last).released - 1))
     for step in range(len(parts)):
         journal.rewind(step, journal.progress(step).released)
