@@ -9,7 +9,7 @@ import pytest
 
 import gristmill
 from gristmill import BadInput, Chain, Chat, Completion, Document, Row, Rows, Run, Step, recipe
-from gristmill.execute import looking
+from gristmill.execute import config_of, looking
 from gristmill.models.protocol import Question
 from gristmill.rows import content
 from gristmill.testing import Scripted, folder, replay, run, text_of
@@ -530,6 +530,46 @@ async def test_seeds_that_a_changed_first_step_cannot_read_are_a_mistake_and_not
             await asyncio.wait_for(work, 20)
 
 
+async def test_a_target_below_what_a_run_made_without_one_leaves_its_rows():
+    for steps in ([answer], [answer, best]):
+        out = folder()
+        done = await chain(steps, seeds=seeds(30), out=out)
+        again = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered), target=10)
+        assert again.rows == done.rows
+
+
+async def test_walls_of_other_roles_stay_when_a_resume_sets_one():
+    out = folder()
+    steps = [answer, grade]
+    await chain(steps, seeds=seeds(9), out=out, max_tokens={"": 10**6, "judge": 1_150, "model": 4_000})
+    model = Scripted(numbered)
+    await gristmill.aresume(out, recipe=Chain(steps), model=model, max_tokens={"judge": 2_000})
+    kept = config_of(out)
+    assert (kept.max_tokens, kept.role_max_tokens) == (10**6, {"judge": 2_000, "model": 4_000})
+    with pytest.raises(BadInput, match="expected a number of 1 or more"):
+        await chain(steps, seeds=seeds(9), max_tokens={"judge": float("inf")})
+
+
+async def test_a_changed_step_is_played_by_its_own_model():
+    done = await chain([answer], seeds=seeds(5))
+    new = Scripted(numbered, model="new")
+    await gristmill.arerun(done.folder, recipe=Chain([Step(answer, model=new)]), out=folder())
+    assert len(new.questions) == 5
+
+
+async def test_a_parameter_may_be_called_as_an_argument_of_step():
+    @recipe("labels")
+    async def labels(row: Ask, *, name: str = "n", after: int = 1) -> AsyncIterator[Completion]:
+        """Has parameters of such names."""
+        yield Completion(row.question, name * after)
+
+    out = folder()
+    done = await run(labels, seeds(2), out=out, name="x", after=2)
+    again = await gristmill.aresume(out, recipe=labels)
+    assert again.rows == done.rows
+    assert [row.completion for row in again.rows] == ["xx", "xx"]
+
+
 @pytest.mark.parametrize("after", [3, 15, 22, 31])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]
@@ -601,6 +641,8 @@ def test_a_chain_is_one_line():
     refused("both read from 'answer'", answer, grade, Step(short, after="answer"))
     refused("stands twice", Step(answer, name="a"), Step(grade, name="a"))
     refused("at least one step")
+    four = Chain([answer, Step(short, name="twins-2"), twins, twins]).steps
+    assert [step.name for step in four] == ["answer", "twins-2", "twins", "twins-3"]
     steps = Chain([answer, Step(short, after="grade"), Step(grade, after="answer")]).steps
     assert [step.name for step in steps] == ["answer", "grade", "short"]
 
