@@ -570,7 +570,7 @@ async def test_a_parameter_may_be_called_as_an_argument_of_step():
     assert [row.completion for row in again.rows] == ["xx", "xx"]
 
 
-@pytest.mark.parametrize("after", [3, 15, 22, 31])
+@pytest.mark.parametrize("after", [3, 15, 22, 31, 40, 50, 60, 66, 72])
 async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
     steps = [answer, best, grade]
     whole = await chain(steps, seeds=seeds(7), target=20)
@@ -583,14 +583,23 @@ async def test_a_target_behind_a_barrier_survives_a_stop_in_any_round(after):
 
 
 async def test_a_target_can_be_raised_when_it_is_met():
-    for steps in ([answer, grade], [answer, best], [answer, twins]):
+    for steps in (
+        [answer, grade],
+        [answer, best],
+        [answer, twins],
+        [answer, best, grade],
+        [answer, whole_of, grade],
+        [answer, Step(best, name="few", share=0.3), short],
+    ):
         out = folder()
         await chain(steps, seeds=seeds(7), target=11, out=out, concurrency=2)
         model = Scripted(numbered)
-        more = await gristmill.aresume(out, recipe=Chain(steps), model=model, target=31)
+        raised = await gristmill.aresume(out, recipe=Chain(steps), model=model, target=31)
         whole = await chain(steps, seeds=seeds(7), target=31, concurrency=2)
-        assert more.rows == whole.rows
-        assert more.spent.calls <= whole.calls + 4  # what was in flight when the first target was met
+        assert raised.rows == whole.rows
+        assert raised.spent.calls <= whole.calls + (
+            4 if len(steps) == 2 else 40
+        )  # what was in flight when the first target was met
         with pytest.raises(BadInput, match="it can only be asked for more"):
             await gristmill.aresume(out, recipe=Chain(steps), model=model, target=20)
 

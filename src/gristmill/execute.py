@@ -411,19 +411,26 @@ def _reopen(journal: Journal, parts: list[Part], target: int) -> None:
     last = len(parts) - 1
     if journal.count("rows", "step=? AND name=?", (last, table(parts[last].recipe.tables[0]))) >= target:
         return  # it made more before there was a target
-    _take_back(journal, parts, last, max(0, journal.progress(last).released - 1))
+    _take_back(journal, parts, last, max(0, journal.progress(last).released - 1), anew=True)
     for step in range(len(parts)):
         journal.rewind(step, journal.progress(step).released)
 
 
-def _take_back(journal: Journal, parts: list[Part], step: int, place: int) -> None:
-    """Forget what a step released from a place on, and all that later steps made of it."""
+def _take_back(journal: Journal, parts: list[Part], step: int, place: int, *, anew: bool = False) -> None:
+    """Forget what a step released from a place on, and all that later steps made of it; with `anew` all that lies
+    behind the first barrier."""
     for number in range(step, len(parts)):
         if parts[number].recipe.shape == "set":
             place = 0  # it saw the whole
         place = min(place, journal.progress(number).released)
         journal.rewind(number, place)
         place = journal.count("rows", "step=? AND name=?", (number, table(parts[number].recipe.tables[0])))
+    barrier = next((n for n in range(1, len(parts)) if parts[n].recipe.shape == "set"), len(parts))
+    if journal.meta("round_size") is not None or (anew and barrier < len(parts)):
+        # The size of a round followed from the rows that left then: the rounds begin again, over the journal.
+        journal.forget("round_size")
+        for number in range(barrier, len(parts)):
+            journal.rewind(number, 0)
 
 
 def _distinct(parts: list[Part]) -> list[Backend]:

@@ -284,6 +284,10 @@ class Journal:
         tally.waiting = self.count("failures", "step=? AND kind='waiting'", (step,))
         return tally
 
+    def forget(self, key: str) -> None:
+        """Drop an entry of `meta`. Before `start`."""
+        self._reader.execute("DELETE FROM meta WHERE key=?", (key,))
+
     def forget_errors(self) -> None:
         """Drop journaled failures, so that their calls are asked again. Before `start`."""
         self._reader.execute("DELETE FROM calls WHERE error IS NOT NULL")
