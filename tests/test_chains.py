@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 import gristmill
-from gristmill import BadInput, Chain, Chat, Completion, Document, Row, Rows, Run, Step, recipe
+from gristmill import BadInput, Chain, Chat, Completion, Document, Row, Rows, Run, Step, Waiting, recipe
 from gristmill.execute import config_of, looking
 from gristmill.models.protocol import Question
 from gristmill.rows import content
@@ -292,6 +292,49 @@ async def test_a_whole_set_that_waits_for_the_steps_behind_it_ends_when_they_do(
     work = chain([each, grade], seeds=seeds(400), model=Stops(0))
     with pytest.raises(gristmill.EndpointDown):
         await asyncio.wait_for(work, 20)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_whole_set_that_waits_for_a_person_goes_on_when_resumed(late):
+    ready = False
+
+    @recipe("person")
+    async def person(rows: Rows[Completion], run: Run) -> AsyncIterator[Completion]:
+        """Waits, for all or for one."""
+
+        async def look(row: Completion) -> Completion:
+            if not ready and row.prompt == "q1":
+                raise Waiting("for a person")
+            return Completion(row.prompt, row.completion)
+
+        for made in await run.map(look, rows, keep_going=late):
+            yield made
+
+    steps, out = [answer, person, short], folder()
+    done = await chain(steps, seeds=seeds(4), out=out)
+    assert (len(done.rows), done.waiting, done.failed, done.exit_code) == (3 if late else 0, 1, 0, 4)
+    ready = True
+    done = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered))
+    assert (len(done.rows), done.waiting, done.exit_code) == (4, 0, 0)
+
+
+async def test_units_of_which_nothing_came_are_still_counted_when_failures_are_tried_again():
+    broken = True
+
+    @recipe("silent")
+    async def silent(row: Completion) -> AsyncIterator[Completion]:
+        """Nothing of most, and fails on one until it is repaired."""
+        if broken and row.prompt == "q7":
+            raise ValueError("no")
+        if row.prompt > "q5":
+            yield Completion(row.prompt, row.completion)
+
+    steps, out = [answer, silent], folder()
+    await chain(steps, seeds=seeds(9), out=out)
+    broken = False
+    again = await gristmill.aresume(out, recipe=Chain(steps), model=Scripted(numbered), failed=True)
+    whole = await chain(steps, seeds=seeds(9))
+    assert [tally for _, tally in again.steps.values()] == [tally for _, tally in whole.steps.values()]
 
 
 # -- targets

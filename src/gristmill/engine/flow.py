@@ -23,7 +23,7 @@ from gristmill.engine.run import describe, ends_the_run
 from gristmill.engine.scope import Failure
 from gristmill.engine.stage import Outcome, Stage, Unit, Unreadable, passes
 from gristmill.engine.tally import Tally, total
-from gristmill.errors import DiskTrouble, Stopped
+from gristmill.errors import DiskTrouble, Stopped, Waiting
 from gristmill.rows import Row, Rows
 
 AHEAD = 20_000
@@ -411,7 +411,8 @@ class Flow:
         except Exception as error:
             if ends_the_run(error):
                 raise
-            scope.failures.append(Failure(scope.place, describe(error)))
+            kind = "waiting" if isinstance(error, Waiting) else "failed"
+            scope.failures.append(Failure(scope.place, describe(error), kind))
         finally:
             await made.aclose()  # type: ignore[attr-defined]
         stage.put_whole(scope, [])
