@@ -9,6 +9,8 @@ import pytest
 
 import gristmill
 from gristmill import BadInput, Chat, Completion, Refused, Row, Rows, Run, Waiting, recipe
+from gristmill.engine.database import CALL
+from gristmill.engine.journal import Journal
 from gristmill.errors import EndpointDown
 from gristmill.execute import looking
 from gristmill.models.protocol import Price, Question, Reply
@@ -576,3 +578,21 @@ async def test_a_row_that_is_passed_on_comes_from_its_own_seed():
         assert row.lineage.parents == [row.lineage.seed]
     assert len({row.lineage.seed for row in done.rows}) == 200
     assert not {row.id for row in done.rows} & {row.lineage.seed for row in done.rows}
+
+
+async def test_what_was_committed_after_a_look_is_found_when_it_may_be_asked_again():
+    def entry(key: str) -> tuple:
+        return (CALL, (key, "q", 0, "step/*", "model", "m", b"1", None, 1, 1, 0.0, 0.0, 0))
+
+    where = folder()
+    before = Journal(where)
+    before.start()
+    await before.put([entry("a")])
+    await before.close()
+    journal = Journal(where)
+    journal.start()
+    assert journal.find("a")
+    await journal.put([entry("b")])
+    journal.expect_repeats()  # the next round
+    assert journal.find("b")
+    await journal.close()

@@ -70,8 +70,7 @@ def prepare(
     options = {name: said.get(name) if value is None else value for name, value in options.items()}
     seeds = said.get("seeds") if seeds is None else seeds
     first = chain.steps[0].method
-    if options["target"] is None and options["units"] is None and not first.bounded:
-        options["target"] = DEFAULT_TARGET
+    options["target"] = target_of(chain, options["target"], options["units"])
     check_target(chain, options["target"])
     options["seed"] = options["seed"] or 0
     config = Config(steps=[], **limits(chain, options))
@@ -138,6 +137,12 @@ async def aplan(
     return await forecast.sample(parts, config, folder, size=sample, watch=watch)
 
 
+def target_of(chain: Chain, target: int | None, units: int | None) -> int | None:
+    """The rows to stop at: as asked for, else a few where a recipe would go on for ever."""
+    endless = any(step.method.endless or (step.method.shape == "draw" and units is None) for step in chain.steps)
+    return DEFAULT_TARGET if target is None and endless else target
+
+
 async def aresume(
     folder: str | Path,
     *,
@@ -168,7 +173,9 @@ async def aresume(
     check_target(chain, target)
     given = {"max_cost": max_cost, "max_tokens": max_tokens, "target": target, "max_candidates": max_candidates}
     for name, value in limits(chain, {**given, "concurrency": concurrency}).items():
-        if value is not None and value != {}:
+        if isinstance(value, dict):  # walls of other roles stay
+            setattr(config, name, {**getattr(config, name), **value})
+        elif value is not None:
             setattr(config, name, value)
     parts = parts_of(chain, config, model=model, prices=prices)
     return await execute(parts, config, folder, failed=failed, more=config.target != before, watch=watch)
@@ -202,13 +209,16 @@ async def arerun(
         chain, said = open_chain(recipe)
     else:
         chain, said = chain_of(config, recipe), {}
-    config.seed = config.seed if seed is None else seed
-    given = {
-        "target": next((t for t in (target, said.get("target"), config.target) if t is not None), None),
-        "max_cost": max_cost,
-        "max_tokens": max_tokens,
-        "max_candidates": max_candidates if max_candidates is not None else config.max_candidates,
-        "concurrency": concurrency or config.concurrency,
+    config.seed = next(value for value in (seed, said.get("seed"), config.seed) if value is not None)
+    target = next((t for t in (target, said.get("target"), config.target) if t is not None), None)
+    given: dict[str, Any] = {
+        "target": target_of(chain, target, config.units),
+        "max_cost": said.get("max_cost") if max_cost is None else max_cost,
+        "max_tokens": said.get("max_tokens") if max_tokens is None else max_tokens,
+        "max_candidates": next(
+            (c for c in (max_candidates, said.get("max_candidates"), config.max_candidates) if c is not None), None
+        ),
+        "concurrency": concurrency or said.get("concurrency") or config.concurrency,
     }
     for name, value in limits(chain, given).items():
         setattr(config, name, value)

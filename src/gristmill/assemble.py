@@ -39,10 +39,13 @@ def chain_of(config: Config, recipe: Recipe | Chain | None = None) -> Chain:
         given = [step.method for step in recipe.steps]
     if len(given) != len(steps):
         raise BadInput(f"the run has the steps {', '.join(s.name for s in steps)}, and {len(given)} were given")
-    return Chain(
-        Step(found, name=kept.name, prompts=kept.prompts, mapping=kept.mapping, **kept.settings)
-        for found, kept in zip(given, steps, strict=True)
-    )
+    found = [
+        Step(method, name=kept.name, prompts=kept.prompts, mapping=kept.mapping)
+        for method, kept in zip(given, steps, strict=True)
+    ]
+    for step, kept in zip(found, steps, strict=True):
+        step.settings = dict(kept.settings)  # not by keyword: a parameter may be called as one of Step's own
+    return Chain(found)
 
 
 def parts_of(
@@ -72,7 +75,8 @@ def parts_of(
     for step in chain.steps:
         method = step.method
         own = by_role(step.model, {step.name: method})[step.name]
-        general = {"": said[step.name][""]} if "" in said[step.name] else before.get(step.name, {})
+        kept = {} if "" in own else before.get(step.name, {})
+        general = {"": said[step.name][""]} if "" in said[step.name] else kept
         given = {**general, **own, **{role: spec for role, spec in said[step.name].items() if role}}
         bound = binder.bind(step.name, method, given)
         replaced = {**step.prompts, **texts[step.name]}
@@ -107,7 +111,8 @@ def limits(chain: Chain, given: Mapping[str, Any]) -> dict[str, Any]:
         for role, value in walls.items():
             if role and role not in roles | exact:
                 raise BadInput(f"{name} for {role!r}: there is no such role: {nearest(role, roles)}")
-            if value < (0 if name == "max_cost" else 1) or value != value:
+            infinite = name == "max_tokens" and value == float("inf")
+            if infinite or value < (0 if name == "max_cost" else 1) or value != value:
                 expected = "a sum of money in USD, 0 or more" if name == "max_cost" else "a number of 1 or more"
                 raise BadInput(f"{name}={f'{role}=' if role else ''}{value:g}: expected {expected}")
         if name == "max_tokens":

@@ -105,6 +105,8 @@ def _named(steps: list[Step]) -> list[Step]:
             what = "stands twice" if given in taken else "use lower-case letters, digits and dashes"
             raise BadInput(f"chain: step name {given!r}: {what}")
         number = taken[base] = taken.get(base, 0) + 1
+        while number > 1 and f"{base}-{number}" in taken:
+            number = taken[base] = number + 1
         step.name = base if number == 1 else f"{base}-{number}"
         taken.setdefault(step.name, 1)
     return steps

@@ -148,7 +148,7 @@ def run(
         return
     if first.seed and options["seeds"] is None and first.seeds and not json:
         print(f"no --seeds: using the shipped {first.seeds}", file=sys.stderr)
-    if options["target"] is None and not first.bounded and not json:
+    if api.target_of(chain, options["target"], None) != options["target"] and not json:
         print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
     _finish(api.run(chain, watch=_watcher(json), **options), json)
 

@@ -229,8 +229,8 @@ async def execute(
         if failed:
             journal.forget_errors()
         _rewind_to_first_open(journal, parts, failed)
-        if more:
-            _reopen(journal, parts)
+        if more and config.target is not None:
+            _reopen(journal, parts, config.target)
         async with at_work(parts, config, folder, journal, offline=offline, watch=watch) as flow:
             stopped = await _work(flow)
         result = Result(
@@ -407,22 +407,31 @@ def _rewind_to_first_open(journal: Journal, parts: list[Part], failed: bool) -> 
         _take_back(journal, parts, step, place)
 
 
-def _reopen(journal: Journal, parts: list[Part]) -> None:
+def _reopen(journal: Journal, parts: list[Part], target: int) -> None:
     """Let a run that met its target make more: the last unit may have made rows that were not wanted then."""
     last = len(parts) - 1
-    _take_back(journal, parts, last, max(0, journal.progress(last).released - 1))
+    if journal.count("rows", "step=? AND name=?", (last, table(parts[last].recipe.tables[0]))) >= target:
+        return  # it made more before there was a target
+    _take_back(journal, parts, last, max(0, journal.progress(last).released - 1), anew=True)
     for step in range(len(parts)):
         journal.rewind(step, journal.progress(step).released)
 
 
-def _take_back(journal: Journal, parts: list[Part], step: int, place: int) -> None:
-    """Forget what a step released from a place on, and all that later steps made of it."""
+def _take_back(journal: Journal, parts: list[Part], step: int, place: int, *, anew: bool = False) -> None:
+    """Forget what a step released from a place on, and all that later steps made of it; with `anew` all that lies
+    behind the first barrier."""
     for number in range(step, len(parts)):
         if parts[number].recipe.shape == "set":
             place = 0  # it saw the whole
         place = min(place, journal.progress(number).released)
         journal.rewind(number, place)
         place = journal.count("rows", "step=? AND name=?", (number, table(parts[number].recipe.tables[0])))
+    barrier = next((n for n in range(1, len(parts)) if parts[n].recipe.shape == "set"), len(parts))
+    if journal.meta("round_size") is not None or (anew and barrier < len(parts)):
+        # The size of a round followed from the rows that left then: the rounds begin again, over the journal.
+        journal.forget("round_size")
+        for number in range(barrier, len(parts)):
+            journal.rewind(number, 0)
 
 
 def _distinct(parts: list[Part]) -> list[Backend]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,9 @@ from gristmill.engine.calls import Ledger
 from gristmill.engine.database import PROGRESS, Statement
 from gristmill.engine.run import describe, ends_the_run
 from gristmill.engine.scope import Failure
-from gristmill.engine.stage import Outcome, Stage, Unit, passes
+from gristmill.engine.stage import Outcome, Stage, Unit, Unreadable, passes
 from gristmill.engine.tally import Tally, total
-from gristmill.errors import DiskTrouble, Stopped
+from gristmill.errors import DiskTrouble, Stopped, Waiting
 from gristmill.rows import Row, Rows
 
 AHEAD = 20_000
@@ -78,12 +78,13 @@ class Flow:
         self.units = units
         self.keep = keep
         self.trace = trace
-        chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in stages if stage.recipe.shape == "row")
-        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
-        """Seeds that end are used again."""
         cuts = [i for i, stage in enumerate(stages) if i and stage.recipe.shape == "set"]
         self.segments = [stages[a:b] for a, b in itertools.pairwise([0, *cuts, len(stages)])]
         """The steps between barriers; each segment but the first begins with a recipe over a whole set."""
+        # Only where that can give other rows: what lies behind a barrier, chance there included, gets no copy to see.
+        chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in self.segments[0])
+        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
+        """Seeds that end are used again."""
         self.round_size: int | None = None
         """Rows that the first segment makes in this round, where a target lies behind a barrier."""
         self._segment = self.segments[0]
@@ -106,8 +107,12 @@ class Flow:
     @property
     def candidates(self) -> int:
         found = self.last.accepted + self.last.beside
-        for stage in self.stages:
+        for stage in self.segments[-1]:
             found += stage.lost
+        for segment in reversed(self.segments[:-1]):  # what a whole set passes over in silence came to nothing too
+            found = max(found, segment[-1].accepted)
+            for stage in segment:
+                found += stage.lost
         return found
 
     @property
@@ -144,6 +149,7 @@ class Flow:
             head[-1].remember_contents()
         for stage in self.stages if self.keep else ():
             stage.recall(journal)
+        for stage in self.stages if self.keep else ():
             if stage.recipe.shape == "set" and not stage.done and not self.enough:
                 journal.rewind(stage.number, 0)  # replayed as a whole
                 stage.restart()
@@ -204,27 +210,53 @@ class Flow:
 
     # -- rounds
 
+    def _goal(self, segment: list[Stage]) -> int | None:
+        """Rows that are wanted of the last step of a segment; None: all that it makes."""
+        if segment is self.segments[-1]:
+            return self.target
+        sized = segment is self.segments[0] or any(stage.recipe.endless for stage in segment)
+        return self.round_size if sized else None
+
+    @property
+    def _reached(self) -> bool:
+        goal = self._goal(self._segment)
+        return goal is not None and self._segment[-1].accepted >= goal
+
     def _worth_a_round(self) -> bool:
-        """Too few rows left, and the steps before the barrier can make more than they did."""
+        """Too few rows left, and the steps before a barrier can make more than they did."""
         if self.round_size is None or self.enough:
             return False
-        return self.segments[0][-1].accepted >= self.round_size
+        goals = [(segment[-1].accepted, self._goal(segment)) for segment in self.segments[:-1]]
+        return any(goal is not None and made >= goal for made, goal in goals)
 
     async def _next_round(self) -> None:
         """Ask the first segment for more rows, by the share that left the last time."""
         assert self.round_size is not None
         assert self.target is not None
-        self._check_candidates()
+        if not self.last.accepted:
+            self._accepted_at = 0
+        if self._check_candidates():
+            self.ledger.halt.check()
         share = max(self.last.accepted, 0.5) / self.round_size
         self.round_size = max(self.round_size + 1, min(4 * self.round_size, math.ceil(1.1 * self.target / share)))
         await self._flush()
         self.ledger.journal.expect_repeats()
-        for stage in itertools.chain(*self.segments[1:]):
+        head = self.segments[0]
+        whole = head[:1] if head[0].recipe.shape == "set" else []  # it begins anew; the steps behind it go on
+        self._begin_anew(whole)
+        for stage in head:
+            stage.done = False
+        await self._work_segment(head)
+        await self._flush()
+        self._begin_anew(itertools.chain(*self.segments[1:]))  # not before: a stop leaves what the last round gave
+        if self.keep:
+            self.ledger.journal.set_meta(round_size=self.round_size)
+
+    def _begin_anew(self, stages: Iterable[Stage]) -> None:
+        for stage in stages:
             if self.keep:
                 self.ledger.journal.rewind(stage.number, 0)
             stage.restart()
-        if self.keep:
-            self.ledger.journal.set_meta(round_size=self.round_size)
 
     # -- units
 
@@ -233,9 +265,13 @@ class Flow:
         if self._still is None or self._still.done():
             return
         room = self.ledger.width - len(self._workers)
-        while room > 0 and (job := self._next()):
-            self._start(self._worker(*job))
-            room -= 1
+        try:
+            while room > 0 and (job := self._next()):
+                self._start(self._worker(*job))
+                room -= 1
+        except Exception as error:  # noqa: BLE001 - of what is read; raised where the segment is waited for
+            self._error = self._error or error
+            self.ledger.halt.stop(Stopped("error", str(error)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -244,6 +280,7 @@ class Flow:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)
+        self._wake()  # also where the worker failed: nothing else may be left to do it
         self.pump()
         if not self._workers and self._still and not self._still.done():
             self._still.set_result(None)
@@ -280,7 +317,7 @@ class Flow:
 
     def _next(self) -> tuple[Stage, Unit] | None:
         """The next unit that should be worked on: of the last step that has one."""
-        if self.ledger.halt.stopped or self.enough or self._check_candidates():
+        if self.ledger.halt.stopped or self._reached or self._check_candidates():
             return None
         for number in range(len(self._segment) - 1, -1, -1):
             stage = self._segment[number]
@@ -292,8 +329,8 @@ class Flow:
 
     def _needed(self, number: int) -> bool:
         """Near the target, start no more units of a step than the yield so far calls for."""
-        goal = self.target if self._segment is self.segments[-1] else self.round_size
         segment = self._segment
+        goal = self._goal(segment)
         if goal is None:
             return True
         if segment[-1].accepted >= goal or not any(stage.active for stage in segment):
@@ -322,6 +359,10 @@ class Flow:
         if self.enough and self.last.recipe.shape != "set":
             # What is still in flight lies beyond the last row: it may finish its call, but start no other.
             self.ledger.halt.stop(Stopped("enough", "the target is met"))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let a recipe over a whole set that waits look again at what is in front of the steps behind it."""
         if self._moved and not self._moved.done():
             self._moved.set_result(None)
 
@@ -343,8 +384,7 @@ class Flow:
 
     @property
     def _endless(self) -> bool:
-        first = self.stages[0].recipe
-        return self.again or not first.bounded
+        return self.again or not all(stage.recipe.bounded for stage in self.stages)
 
     def _give_up(self, why: str) -> None:
         tally = self.tally
@@ -361,30 +401,33 @@ class Flow:
     # -- whole sets
 
     async def _whole_set(self, stage: Stage) -> None:
-        scope, made = stage.whole(Rows(self._set_of(stage)))
+        found = list(self._set_of(stage))
+        scope, made = stage.whole(Rows(row for row in found if isinstance(row, Row)))
+        scope.failures += [Failure(scope.place, r.error, "failed", r.data) for r in found if isinstance(r, Unreadable)]
         stage.watch = lambda: self._after_reject(stage)
         try:
             async for row in made:
                 stage.put_whole(scope, [stage.stamp(row, "*", scope)])
                 self._settle(stage)
-                if stage is self.last and self.enough:
-                    break
                 await self._ease(stage)
+                if self._reached:
+                    break
         except Exception as error:
             if ends_the_run(error):
                 raise
-            scope.failures.append(Failure(scope.place, describe(error)))
+            kind = "waiting" if isinstance(error, Waiting) else "failed"
+            scope.failures.append(Failure(scope.place, describe(error), kind))
         finally:
             await made.aclose()  # type: ignore[attr-defined]
         stage.put_whole(scope, [])
         self._settle(stage)
 
-    def _set_of(self, stage: Stage) -> Iterator[Row]:
+    def _set_of(self, stage: Stage) -> Iterator[Row | Unreadable]:
         """All that a recipe over a whole set gets to see."""
         if stage.number == 0:
             return self.seeds.read(0) if self.seeds else iter(())
         upstream = self.stages[stage.number - 1]
-        most = self.round_size if len(self.segments) > 1 and stage is self.segments[1][0] else None
+        most = self._goal(next(segment for segment in self.segments if segment[-1] is upstream))
         rows = upstream.rows(self.ledger.journal, upstream.accepted if most is None else most)
         return (stage.adopt(data)[1] for data in rows)
 
@@ -397,7 +440,7 @@ class Flow:
         """Let the steps behind catch up before more is made for them."""
         if stage is self._segment[-1]:
             return
-        while self._crowded(stage) and not self.ledger.halt.stopped:
+        while self._crowded(stage) and not self._reached and not self.ledger.halt.stopped:
             self._moved = asyncio.get_running_loop().create_future()
             await self._moved
         self.ledger.halt.check()

@@ -68,10 +68,15 @@ def kept_input(folder: Path, name: str, row_type: type[Row], start: int = 0) -> 
     import pyarrow.parquet as pq
 
     decode = msgspec.json.Decoder(row_type).decode
-    with pq.ParquetFile(folder / "inputs" / f"{name}.parquet") as file:
+    path = folder / "inputs" / f"{name}.parquet"
+    with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH):
-            if start < len(batch):
-                yield from map(decode, batch.column(0)[start:].to_pylist())
+            for data in batch.column(0)[start:].to_pylist() if start < len(batch) else ():
+                try:
+                    row = decode(data)
+                except msgspec.ValidationError as error:
+                    raise BadInput(f"{path} cannot be read as {row_type.__name__}: {error}") from None
+                yield row
             start = max(0, start - len(batch))
 
 

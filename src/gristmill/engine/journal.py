@@ -209,8 +209,10 @@ class Journal:
         self._base_errors = errors
 
     def expect_repeats(self) -> None:
-        """From here on, what this process asked may be asked again."""
+        """From here on, what this process asked and committed may be asked again."""
         self._holds_calls = True
+        if self._lookup:
+            self._lookup.renew()
 
     def find(self, key: str) -> tuple[bytes | None, str | None] | None:
         """The answer, or the error, kept under a key."""
@@ -271,16 +273,22 @@ class Journal:
         self._reader.execute("BEGIN IMMEDIATE")
         for table in ("rows", "rejects", "failures"):
             self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
-        insert(self._reader, PROGRESS, [(step, place, 0, self._counted(step).encode())])
+        insert(self._reader, PROGRESS, [(step, place, 0, self._counted(step, place).encode())])
         self._reader.execute("COMMIT")
 
-    def _counted(self, step: int) -> Tally:
+    def _counted(self, step: int, places: int) -> Tally:
         tally = Tally()
         for kind, label, counter in (("rows", "name", tally.rows), ("rejects", "reason", tally.rejects)):
             counter.update(dict(self.select(f"SELECT {label}, COUNT(*) FROM {kind} WHERE step=? GROUP BY 1", (step,))))
         tally.failures = self.count("failures", "step=? AND kind='failed'", (step,))
         tally.waiting = self.count("failures", "step=? AND kind='waiting'", (step,))
+        kept = " UNION ".join(f"SELECT place FROM {kind} WHERE step=?" for kind in ("rows", "rejects", "failures"))
+        tally.barren = places - self.count(f"({kept})", values=(step, step, step))
         return tally
+
+    def forget(self, key: str) -> None:
+        """Drop an entry of `meta`. Before `start`."""
+        self._reader.execute("DELETE FROM meta WHERE key=?", (key,))
 
     def forget_errors(self) -> None:
         """Drop journaled failures, so that their calls are asked again. Before `start`."""

@@ -60,5 +60,10 @@ class Lookup:
         )
         self._ahead |= {entry[1]: Found(*entry) for entry in entries}
 
+    def renew(self) -> None:
+        """See what was committed since the last look; within a transaction only that of its beginning is seen."""
+        if self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+
     def close(self) -> None:
         self._connection.close()

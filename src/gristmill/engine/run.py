@@ -14,7 +14,7 @@ import msgspec
 from gristmill.engine.calls import Ledger
 from gristmill.engine.database import CALL, QUESTION
 from gristmill.engine.scope import Failure, Reject, Scope, current
-from gristmill.errors import NotInJournal, Stopped
+from gristmill.errors import NotInJournal, Stopped, Waiting
 from gristmill.models.protocol import Reply
 from gristmill.rows import Lineage, Row, content, digest
 
@@ -130,7 +130,8 @@ class Run:
             if error is None:
                 results.append(task.result())
             elif keep_going and isinstance(error, Exception) and not ends_the_run(error):
-                scope.failures.append(Failure(branch.place, describe(error)))
+                kind = "waiting" if isinstance(error, Waiting) else "failed"
+                scope.failures.append(Failure(branch.place, describe(error), kind))
             else:
                 raise error
         self._on_reject(scope)

@@ -35,19 +35,28 @@ _encode = msgspec.json.Encoder().encode
 _stable = msgspec.json.Encoder(order="deterministic").encode
 
 
+@dataclass
+class Unreadable:
+    """A row of the step before that does not fit the type that this one reads."""
+
+    id: str
+    error: str
+    data: dict[str, Any]
+
+
 class Unit(NamedTuple):
     """A seed row or a draw, at its place in the step."""
 
     place: int
     name: str
-    row: Row | None
+    row: Row | Unreadable | None
     parent: str
     """The row's id; the row's own field may be another by the end, where a recipe yields what it read."""
     seed: str
     """Id of the seed that it comes from, through however many steps."""
 
 
-Source = Iterator[tuple[str, Row | None, str]]
+Source = Iterator[tuple[str, Row | Unreadable | None, str]]
 """Name, row and seed of each unit; no name where there is none for now."""
 NOTHING = ("", None, "")
 
@@ -154,6 +163,8 @@ class Stage:
 
     def follow(self, upstream: Iterator[bytes]) -> None:
         """Take units from the rows of the step before: those it has made already, from the first one; then `feed`."""
+        self._inbox.clear()
+        self._names = Occurrences()
         self._source = self._adopted(upstream)
 
     def feed(self, data: bytes) -> None:
@@ -176,13 +187,20 @@ class Stage:
         while True:
             yield self._inbox.popleft() if self._inbox else None
 
-    def adopt(self, data: bytes) -> tuple[str, Row, str]:
+    def adopt(self, data: bytes) -> tuple[str, Row | Unreadable, str]:
         """A row of the step before as this recipe reads it, the name of its unit, and its seed.
 
         It is named by its content, so that a step put in between leaves the calls of this one as they are.
         """
         assert self._adopt
-        row: Row = self._adopt(_renamed(data, self.bound.mapping) if self.bound.mapping else data)
+        assert self.recipe.seed
+        try:
+            row: Row = self._adopt(_renamed(data, self.bound.mapping) if self.bound.mapping else data)
+        except (msgspec.ValidationError, KeyError) as error:
+            plain = msgspec.json.decode(data)
+            left = {column: value for column, value in plain.items() if column not in ("id", "lineage")}
+            said = f"row {plain['id']} of the step before does not fit {self.recipe.seed.__name__}: {error}"
+            return f"unreadable {plain['id']}", Unreadable(plain["id"], said, left), plain["lineage"].get("seed", "")
         known, lineage = row.id, row.lineage
         name = name_of(row, self._names)
         row.id = known
@@ -193,7 +211,7 @@ class Stage:
         name, row, seed = next(self._source, NOTHING)
         if not name:
             return None
-        if row is not None:
+        if isinstance(row, Row):
             row.lineage = None  # it was made in whatever context this worker comes from
         unit = Unit(self.started, name, row, row.id if row is not None else "", seed)
         self.started += 1
@@ -211,6 +229,9 @@ class Stage:
         """
         scope = Scope(f"{self.name}/{unit.name}", unit.name)
         row = unit.row
+        if isinstance(row, Unreadable):
+            self.active -= 1
+            return Outcome([], [], [Failure(scope.place, row.error, "failed", row.data)])
         if row is not None:
             scope.lineage.seed = unit.seed
             scope.lineage.parents = [unit.parent]
@@ -245,7 +266,7 @@ class Stage:
 
     def put_whole(self, scope: Scope, rows: list[Made]) -> None:
         """Release what a whole set gave since the last time."""
-        self._pending[self.released] = Outcome(rows, scope.rejects, scope.failures)
+        self.put(self.released, Outcome(rows, scope.rejects, scope.failures))
         scope.rejects, scope.failures = [], []
 
     def stamp(self, row: Row, unit: str, scope: Scope) -> Made:
