@@ -27,8 +27,15 @@ RECENT = 15
 """Readings that rates are taken over: about as many seconds."""
 HALF = 0.4
 """Share of the batches after which the weight of one has halved."""
-PROOF = 3.0
-"""Square of the t value below which a trend is not believed at all."""
+PROOF = 1.0
+"""Square of the t value below which a trend is hardly believed."""
+DOUBT = 0.05
+"""How far a trend is believed that the batches do not prove: so much of what it would bring goes into the range."""
+STEEPEST = 4.0
+"""How far a rise is carried on: to at most e to the power of it times what is spent for a row now."""
+SHAPE = 0.5
+"""Deviation of what a rise brings, for each power of e that it is carried on: whether it goes on straight, in
+proportion, or steeper still (a pool that has an end) cannot be seen from how it began."""
 Z = 1.645
 """Of a normal distribution: 90 % lie within so many deviations."""
 
@@ -190,12 +197,23 @@ class _Line:
     slope: float
     variance: tuple[float, float, float]
     """Of level, of both together, of slope."""
+    typical: float
+    """Spent for each piece in the middle of what was seen."""
 
     def over(self, left: float) -> tuple[float, float]:
-        """What so much work takes, and the variance of that."""
-        far = left * left / 2
+        """What so much work takes, and the variance of that.
+
+        A rise is taken to go on in proportion; see SHAPE.
+        """
         a, b, c = self.variance
-        return self.level * left + self.slope * far, a * left * left + 2 * b * left * far + c * far * far
+        far = left * left / 2
+        straight = self.level * left + self.slope * far
+        variance = a * left * left + 2 * b * left * far + c * far * far
+        growth = min(STEEPEST, self.slope * left / self.typical) if self.level > 0 else 0.0
+        if growth <= 0:
+            return straight, variance
+        likely = self.level * left * math.expm1(growth) / growth
+        return likely, variance * (likely / straight) ** 2 + (SHAPE * growth * likely) ** 2
 
 
 @dataclass(frozen=True)
@@ -252,16 +270,16 @@ def _fit(work: Sequence[float], spent: Sequence[float]) -> _Fit | None:
     level = _dot(weights, spent) / done
     off = [w * (y - level * x) for w, x, y in zip(weights, work, spent, strict=True)]
     enough = count / (count - 1) * _clustering(off)
-    flat = _Line(level, 0.0, (enough * _dot(off, off) / done**2, 0.0, 0.0))
+    flat = _Line(level, 0.0, (enough * _dot(off, off) / done**2, 0.0, 0.0), level)
     noise = enough * sum(e * e / w for e, w in zip(off, weights, strict=True)) / done
     t = _t90(min(filled, sum(weights) ** 2 / _dot(weights, weights)) - 1)
     sloped = _sloped(weights, work, spent, position)
     if sloped is None:
         return _Fit(flat, flat, 0.0, noise, t)
     proof = sloped.slope**2 / sloped.variance[2] if sloped.variance[2] > 0 else 0.0
-    belief = max(0.0, 1 - PROOF / proof) if proof else 0.0
+    belief = max(DOUBT, 1 - PROOF / proof) if proof else DOUBT
     if sloped.slope < 0:
-        sloped = _Line(sloped.level, 0.0, (sloped.variance[0], 0.0, 0.0))
+        sloped = _Line(sloped.level, 0.0, (sloped.variance[0], 0.0, 0.0), level)
     return _Fit(flat, sloped, belief, noise, t)
 
 
@@ -271,6 +289,7 @@ def _sloped(
     """The line through the batches, by instruments: the work of a batch is as much a matter of chance as what it took,
     so plain least squares would find too flat a line. A batch's number is no matter of chance."""
     count = len(work)
+    typical = _dot(weights, spent) / _dot(weights, work)
     if count < 2 * FEWEST:
         return None
     middle = _dot(weights, range(count)) / sum(weights)
@@ -288,7 +307,7 @@ def _sloped(
     enough = count / (count - 2) * _clustering([w * e for w, e in zip(weights, off, strict=True)])
     u = [k * e for k, e in zip(of_level, off, strict=True)]
     v = [k * e for k, e in zip(of_slope, off, strict=True)]
-    return _Line(level, slope, (enough * _dot(u, u), enough * _dot(u, v), enough * _dot(v, v)))
+    return _Line(level, slope, (enough * _dot(u, u), enough * _dot(u, v), enough * _dot(v, v)), typical)
 
 
 def _clustering(off: Sequence[float]) -> float:
@@ -297,8 +316,9 @@ def _clustering(off: Sequence[float]) -> float:
     alone = _dot(off, off)
     if not alone:
         return 1.0
-    pairs = sum((a + b) ** 2 for a, b in zip(off[0::2], off[1::2], strict=False)) / alone
-    return max(1.0, pairs)
+    pairs = [a + b for a, b in zip(off[0::2], off[1::2], strict=False)]
+    fours = [a + b for a, b in zip(pairs[0::2], pairs[1::2], strict=False)]
+    return max(1.0, _dot(pairs, pairs) / alone, _dot(fours, fours) / alone)
 
 
 def _t90(freedom: float) -> float:
