@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,26 @@ Seeds = Annotated[
 ]
 Map = Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Rename a column of the seeds.")]
 Chunk = Annotated[int | None, typer.Option(help="Split texts into pieces of at most so many tokens.")]
+
+
+class Shown(StrEnum):
+    """Ways of `gristmill.progress` to show a run."""
+
+    auto = "auto"
+    panel = "panel"
+    lines = "lines"
+    json = "json"
+    none = "none"
+
+
+Progress = Annotated[
+    Shown | None,
+    typer.Option(
+        "--progress",
+        help="On stderr: a live panel, plain lines for a log, JSON events for a program, or none. "
+        "Default: a panel in a terminal and lines elsewhere; none with --json.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of all that is left to chance. Default 0.")]
 Extra = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -135,6 +156,7 @@ def run(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     seed: Seed = None,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Run a recipe or a chain. The recipe's own parameters are options too: see `gristmill show RECIPE`."""
@@ -146,11 +168,12 @@ def run(
     if preview is not None:
         _preview(chain, preview, options)
         return
-    if first.seed and options["seeds"] is None and first.seeds and not json:
+    quiet = json or progress == Shown.json
+    if first.seed and options["seeds"] is None and first.seeds and not quiet:
         print(f"no --seeds: using the shipped {first.seeds}", file=sys.stderr)
-    if options["target"] is None and not first.bounded and not json:
+    if options["target"] is None and not first.bounded and not quiet:
         print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
-    _finish(api.run(chain, watch=_watcher(json), **options), json)
+    _finish(api.run(chain, watch=_watcher(progress, json), **options), json)
 
 
 def _run_options_of(context: typer.Context, said: dict[str, Any]) -> tuple[Chain, dict[str, Any]]:
@@ -193,6 +216,7 @@ def resume(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     model: Model = None,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Continue a run that was stopped or killed. Nothing that was paid for is asked again."""
@@ -210,7 +234,7 @@ def resume(
         concurrency=concurrency,
         model=given,
         prices=defaults.prices,
-        watch=_watcher(json),
+        watch=_watcher(progress, json),
     )
     _finish(result, json)
 
@@ -237,6 +261,7 @@ def rerun(
     max_tokens: MaxTokens = None,
     concurrency: Concurrency = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nothing: use the journal alone.")] = False,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Make a run anew in another folder, with other settings. Only what changed is asked, and paid for."""
@@ -263,7 +288,7 @@ def rerun(
         concurrency=concurrency,
         offline=offline,
         prices=defaults.prices,
-        watch=_watcher(json),
+        watch=_watcher(progress, json),
     )
     _finish(result, json)
 
@@ -475,12 +500,10 @@ def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _watcher(json: bool) -> Any:
-    if json:
-        return None
-    from gristmill.progress import shown
+def _watcher(progress: Shown | None, json: bool) -> Any:
+    from gristmill.progress import watcher
 
-    return shown
+    return watcher(progress or (Shown.none if json else Shown.auto))
 
 
 # -- printing
