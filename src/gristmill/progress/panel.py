@@ -66,7 +66,8 @@ def picture(view: View, console: Console, now: datetime | None = None) -> Render
     def fitted(text: str, room: int, *, end: bool = False) -> Text:
         return Text(_cut(plain(text, ascii_only=ascii_only), room, "..." if ascii_only else "…", end=end))
 
-    for group in _fit(_groups(view, now), console.height - 5)  # the border, the bar, the footer, and a line to spare:
+    # Besides: the border, the bar, the footer, and a line to spare.
+    for group in _fit(_groups(view, now), console.height - 5):
         for number, said in enumerate(group.said()):
             text = fitted(said, inner - LABEL - 2)
             text.stylize(group.style)
