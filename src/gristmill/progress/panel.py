@@ -29,6 +29,8 @@ class _Group:
     weight: int = 0
     """Groups of the least weight give way first where the terminal is low."""
     style: str = ""
+    shrinks: bool = False
+    """Its lines are entries of a list: some of them are worth showing without the others."""
     hidden: int = 0
     """Entries that are not among the lines."""
 
@@ -57,7 +59,7 @@ def picture(view: View, console: Console, now: datetime | None = None) -> Render
 
     # An encoding that lacks them makes rich itself draw boxes and bars from ASCII; words have to follow.
     ascii_only = console.options.ascii_only
-    width = min(console.width, WIDEST)
+    width = min(console.width - 2, WIDEST)  # the terminal writes ^C behind the last line, and must not wrap
     inner = width - 4
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", justify="right", width=LABEL, no_wrap=True)
@@ -74,7 +76,8 @@ def picture(view: View, console: Console, now: datetime | None = None) -> Render
             grid.add_row("" if number else group.label, text)
         if group.label == "rows" and view.target:
             grid.add_row("", ProgressBar(total=view.target, completed=min(view.rows, view.target)))
-    elapsed = f"{int(view.seconds) // 3600}:{int(view.seconds) // 60 % 60:02d}:{int(view.seconds) % 60:02d}"
+    minutes, seconds = divmod(int(view.seconds), 60)
+    elapsed = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
     title = fitted(view.name, inner - len(elapsed) - 4)
     footer = fitted(_what_now(view), inner)
     footer.stylize("dim")
@@ -84,7 +87,7 @@ def picture(view: View, console: Console, now: datetime | None = None) -> Render
     return Panel(
         grid_and_footer,
         box=box.ROUNDED,
-        title=Text.assemble(title, f"  {elapsed.removeprefix('0:')}"),
+        title=Text.assemble(title, f"  {elapsed}"),
         subtitle=fitted(view.run, inner - 2, end=True),
         width=width,
     )
@@ -97,7 +100,6 @@ def _groups(view: View, now: datetime | None) -> list[_Group]:
         rows += f" of {view.target:,}  {percent(view.rows / view.target)} %"
     if view.rows_per_second:
         rows += f"  {view.rows_per_second:.2g}/s" if view.rows_per_second < 10 else f"  {view.rows_per_second:,.0f}/s"
-    # With a bar below it, which is one line more: see `_fit`.
     groups = [_Group("rows", [rows], 9, "bold")]
     if ahead.seconds_left:
         groups.append(_Group("time", [finish(ahead.seconds_left, now)], 8))
@@ -105,6 +107,8 @@ def _groups(view: View, now: datetime | None) -> list[_Group]:
         low, likely, high = (percent(share) for share in ahead.yielded)
         groups.append(_Group("yield", [f"{likely} % ({low} to {high}) of {view.candidates:,} candidates"], 4))
     groups.append(_Group("cost", _cost(view), 7))
+    if view.roles:
+        groups.append(_Group("of it", _walls(view), 3, shrinks=True))
     if len(view.steps) > 1:
         names = [plain(name) for name in view.steps]
         wide = min(20, max(map(len, names)))
@@ -117,10 +121,13 @@ def _groups(view: View, now: datetime | None) -> list[_Group]:
                     for name, step in zip(names, view.steps.values(), strict=True)
                 ],
                 5,
+                shrinks=True,
             )
         )
     if view.rejects:
-        reasons = _Group("rejected", [f"{count:,}  {reason}" for reason, count in view.rejects.items()], 6)
+        reasons = _Group(
+            "rejected", [f"{count:,}  {reason}" for reason, count in view.rejects.items()], 6, shrinks=True
+        )
         while reasons.height > REASONS + 1:
             reasons.shrink()
         groups.append(reasons)
@@ -131,28 +138,31 @@ def _groups(view: View, now: datetime | None) -> list[_Group]:
     from_journal = f", {view.replayed:,} from the journal" if view.replayed else ""
     groups.append(_Group("calls", [f"{view.calls:,} asked{from_journal}"], 3))
     tokens = f"{large(view.tokens)}" + (f" of {large(view.max_tokens)}" if view.max_tokens is not None else "")
-    tokens += f"  {view.tokens_per_second:,.0f}/s"
+    if view.tokens_per_second:
+        tokens += f"  {view.tokens_per_second:,.0f}/s"
     if ahead.tokens and ahead.tokens.high:
         tokens += f"  in all {large(ahead.tokens.low)} to {large(ahead.tokens.high)}"
     groups.append(_Group("tokens", [tokens], 3))
     if view.endpoints:
-        groups.append(_Group("in flight", _servers(view), 4))
+        groups.append(_Group("in flight", _servers(view), 4, shrinks=True))
     return groups
 
 
 def _cost(view: View) -> list[str]:
-    """What was spent, of what; what it comes to; and the walls of single roles."""
+    """What was spent, of what, and what it comes to."""
     wall, ahead = view.max_cost, view.forecast.cost
     lines = [money(view.cost) + (f" of {money(wall)}" if wall is not None else "")]
     if ahead and ahead.high:
-        beyond = (
-            ""
-            if wall is None or ahead.high <= wall
-            else "; the limit comes first"
-            if ahead.low > wall
-            else ("; the limit may come first")
-        )
+        beyond = ""
+        if wall is not None and ahead.high > wall:
+            beyond = f"; the limit {'comes' if ahead.low > wall else 'may come'} first"
         lines.append(f"in all {between(ahead)}{beyond}")
+    return lines
+
+
+def _walls(view: View) -> list[str]:
+    """What single roles spent, of what they may."""
+    lines = []
     for name, role in view.roles.items():
         parts = []
         if role.max_cost is not None:
@@ -167,16 +177,15 @@ def _servers(view: View) -> list[str]:
     lines = []
     for name, server in view.endpoints.items():
         again = f", {server.retries:,} {'retry' if server.retries == 1 else 'retries'}" if server.retries else ""
-        lines.append(f"{server.in_flight} of {server.limit} at {name}{again}")
-        if server.note:
-            lines.append(f"  {server.note}")
+        note = f"; {server.note}" if server.note else ""
+        lines.append(f"{server.in_flight} of {server.limit} at {name.rpartition('://')[2]}{again}{note}")
     return lines
 
 
 def _fit(groups: list[_Group], room: int) -> list[_Group]:
     """Take away what matters least until all fit into so many lines: first from long lists, then whole groups."""
     while sum(group.height for group in groups) > room:
-        long = [group for group in groups if group.height > 2]
+        long = [group for group in groups if group.shrinks and group.height > 2]
         if long:
             max(long, key=lambda group: (group.height, -group.weight)).shrink()
         elif len(groups) == 1:
