@@ -153,10 +153,9 @@ def _cost(view: View) -> list[str]:
     wall, ahead = view.max_cost, view.forecast.cost
     lines = [money(view.cost) + (f" of {money(wall)}" if wall is not None else "")]
     if ahead and ahead.high:
-        beyond = ""
+        lines.append(f"in all {between(ahead)}")
         if wall is not None and ahead.high > wall:
-            beyond = f"; the limit {'comes' if ahead.low > wall else 'may come'} first"
-        lines.append(f"in all {between(ahead)}{beyond}")
+            lines.append(f"the limit {'comes' if ahead.low > wall else 'may come'} first")
     return lines
 
 
