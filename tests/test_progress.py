@@ -17,13 +17,16 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from gristmill import BadInput, Chat, Completion, Row, Run, cli, progress, recipe
 from gristmill.api import arun
+from gristmill.engine.budget import Budget, Halt
 from gristmill.engine.pace import MOST, Forecast, Pace, Range, Reading
+from gristmill.engine.tally import Tally
 from gristmill.progress import meter, wording
 from gristmill.progress.meter import Ahead, Server, Step, View, Wall
 from gristmill.progress.panel import picture
@@ -187,6 +190,43 @@ def test_memory_is_bounded_and_units_can_be_the_measure():
         pace.note(Reading(second, units=2 * second))
     assert len(pace._batches) <= MOST
     assert pace.forecast(units=60_000).seconds_left.likely == pytest.approx(10_000, rel=0.02)
+
+
+def live(**ledger: object) -> SimpleNamespace:
+    """As much of a run as a meter looks at."""
+    recipe = SimpleNamespace(shape="row")
+    stage = SimpleNamespace(name="a", recipe=recipe, finished=0, accepted=0, tally=Tally())
+    flow = SimpleNamespace(
+        stages=[stage], last=stage, segments=[[stage]], seeds=None, units=1000, target=1000, candidates=0, again=False
+    )
+    facts = {"asked": 0, "replayed": 0, "offline": False, "budget": Budget(), "halt": Halt(), "endpoints": {}}
+    return SimpleNamespace(name="a", folder=Path("r"), flow=flow, ledger=SimpleNamespace(**{**facts, **ledger}))
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_comes_out_of_the_journal_says_nothing_of_the_pace_of_what_is_asked(monkeypatch, offline):
+    now = 0.0
+    monkeypatch.setattr(meter.time, "monotonic", lambda: now)
+    run = live(offline=offline)
+    watched = meter.Meter(run)
+
+    def go_on(seconds: int, rows: int, counter: str) -> Range | None:
+        nonlocal now
+        for _ in range(seconds):
+            now += 1
+            stage = run.flow.last
+            stage.accepted = stage.finished = run.flow.candidates = stage.accepted + rows
+            setattr(run.ledger, counter, getattr(run.ledger, counter) + rows)
+            seen = watched.look()
+        return seen.forecast.seconds_left
+
+    watched.look("start")
+    left = go_on(10, 50, "replayed")
+    if offline:  # then replaying is the whole run
+        assert left.likely == pytest.approx(10, rel=0.05)
+    else:
+        assert left is None
+        assert go_on(30, 1, "asked").likely == pytest.approx(470, rel=0.05)
 
 
 # -- the panel and the lines
