@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MOST = 32
@@ -278,6 +278,7 @@ def _fit(work: Sequence[float], spent: Sequence[float]) -> _Fit | None:
         return _Fit(flat, flat, 0.0, noise, t)
     proof = sloped.slope**2 / sloped.variance[2] if sloped.variance[2] > 0 else 0.0
     belief = max(DOUBT, 1 - PROOF / proof) if proof else DOUBT
+    sloped = replace(sloped, level=_held(sloped, work, spent))
     if sloped.slope < 0:
         sloped = _Line(sloped.level, 0.0, (sloped.variance[0], 0.0, 0.0), level)
     return _Fit(flat, sloped, belief, noise, t)
@@ -308,6 +309,18 @@ def _sloped(
     u = [k * e for k, e in zip(of_level, off, strict=True)]
     v = [k * e for k, e in zip(of_slope, off, strict=True)]
     return _Line(level, slope, (enough * _dot(u, u), enough * _dot(u, v), enough * _dot(v, v)), typical)
+
+
+def _held(line: _Line, work: Sequence[float], spent: Sequence[float]) -> float:
+    """The line's level now, held to what the last two quarters say: after a sudden change a line overshoots."""
+    part = len(work) // 4
+    last, before = (sum(work[-part:]), sum(work[-2 * part : -part]))
+    if not last or not before:
+        return line.level
+    here = sum(spent[-part:]) / last
+    ahead = here + (here - sum(spent[-2 * part : -part]) / before) / 2
+    error = math.sqrt(line.variance[0])
+    return min(max(line.level, min(here, ahead) - error), max(here, ahead) + error)
 
 
 def _clustering(off: Sequence[float]) -> float:
