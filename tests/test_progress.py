@@ -22,11 +22,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from gristmill import BadInput, Chat, Completion, Row, Run, cli, progress, recipe
+from gristmill import BadInput, Chain, Chat, Completion, Row, Rows, Run, cli, progress, recipe
+from gristmill import Step as ChainStep
 from gristmill.api import arun
 from gristmill.engine.budget import Budget, Halt
 from gristmill.engine.pace import MOST, Forecast, Pace, Range, Reading
 from gristmill.engine.tally import Tally
+from gristmill.models.protocol import Price
 from gristmill.progress import meter, wording
 from gristmill.progress.meter import Ahead, Server, Step, View, Wall
 from gristmill.progress.panel import picture
@@ -276,7 +278,7 @@ def test_the_panel_says_what_there_is_to_know_in_sixty_columns():
     text = "\n".join(painted(view()))
     for said in (
         "magpie  1:23",
-        "118 of 500  24 %  1.5/s",
+        "118 of 500  23 %  1.5/s",
         "━━━",
         "done in 4 to 7 min (14:32 to 14:35)",
         "71 % (68 to 74) of 120 candidates",
@@ -361,7 +363,7 @@ def test_lines_hold_what_is_grepped_for_and_no_control_character():
     said = wording.line(view(steps=hostile()))
     assert said.isprintable()
     for word in (
-        "rows 118 of target 500 (24 %)",
+        "rows 118 of target 500 (23 %)",
         "yield 71 % (68 to 74)",
         "rejects 132",
         "failures 3",
@@ -383,6 +385,8 @@ def test_lines_hold_what_is_grepped_for_and_no_control_character():
     [
         (20, 40, "20 to 40 s"),
         (240, 420, "4 to 7 min"),
+        (20, 100, "20 s to 2 min"),
+        (1800, 9000, "30 min to 2.5 h"),
         (290, 310, "about 5 min"),
         (5300, 7300, "1.5 to 2.0 h"),
         (5 * 3600, 30 * 3600, "5 to 30 h"),
@@ -437,7 +441,13 @@ def quickly(monkeypatch):
 
 async def test_events_parse_and_the_last_one_is_the_result(capsys, quickly):
     done = await arun(
-        picky, seeds=seeds(200), model=Slow(echo), out=folder(), concurrency=4, watch=progress.watcher("json")
+        picky,
+        seeds=seeds(200),
+        model=Slow(echo, price=Price(1000, 2000)),
+        out=folder(),
+        concurrency=4,
+        max_cost=50,
+        watch=progress.watcher("json"),
     )
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [event["event"] for event in events][:2] == ["start", "progress"]
@@ -454,6 +464,8 @@ async def test_events_parse_and_the_last_one_is_the_result(capsys, quickly):
     assert last["steps"]["picky"]["rejects"] == {"[bold]\x1b[2Jshort\nvery": 66}
     assert (last["rows"], last["candidates"], last["calls"], last["replayed"]) == (134, 200, 200, 0)
     assert (last["input_tokens"], last["output_tokens"]) == (done.spent.input_tokens, done.spent.output_tokens)
+    assert last["cost"] == pytest.approx(done.spent.cost) == pytest.approx(0.6)
+    assert last["max_cost"] == 50
     assert (last["stopped"], last["run"], last["target"]) == (None, str(done.folder), None)
     [server] = last["endpoints"].values()
     assert server == {"in_flight": 0, "limit": 4, "retries": 0, "note": ""}
@@ -467,8 +479,45 @@ async def test_events_parse_and_the_last_one_is_the_result(capsys, quickly):
     low, likely, high = middle[-1]["forecast"]["seconds_left"]
     assert low < likely < high
     assert likely == pytest.approx(last["seconds"] - middle[-1]["seconds"], rel=0.5, abs=0.2)
+    low, likely, high = middle[-1]["forecast"]["cost"]
+    assert low <= likely <= high
+    assert likely == pytest.approx(0.6, rel=0.1)
     low, likely, high = middle[-1]["forecast"]["yield"]
     assert 0 < low < likely < high <= 1
+
+
+async def test_a_chain_tells_of_each_step_and_behind_a_barrier_too(capsys, quickly):
+    @recipe("polish")
+    async def polish(row: Completion, model: Chat, run: Run) -> AsyncIterator[Completion]:
+        """Says it again."""
+        yield Completion(row.prompt, (await model.chat(row.completion + "!")).text)
+
+    @recipe("sift")
+    async def sift(rows: Rows[Completion], run: Run) -> AsyncIterator[Completion]:
+        """Keeps every second one."""
+        for number, row in enumerate(rows):
+            if number % 2:
+                run.reject(row, "odd")
+            else:
+                yield row
+
+    done = await arun(
+        Chain([ChainStep(picky), ChainStep(sift), ChainStep(polish)]),
+        seeds=seeds(60),
+        model=Slow(echo),
+        out=folder(),
+        watch=progress.watcher("json"),
+    )
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    steps = events[-1]["steps"]
+    assert [(name, s["read"], s["rows"], sum(s["rejects"].values())) for name, s in steps.items()] == [
+        ("picky", 60, {"completion": 40}, 20),
+        ("sift", 40, {"completion": 20}, 20),
+        ("polish", 20, {"completion": 20}, 0),
+    ]
+    assert events[-1]["rows"] == 20 == sum(done.counts.values())
+    # How much is to come behind the barrier, the seeds do not tell.
+    assert all(event["forecast"]["seconds_left"] is None for event in events)
 
 
 def test_the_fields_of_events_are_the_documented_ones():

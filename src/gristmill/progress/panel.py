@@ -97,7 +97,7 @@ def _groups(view: View, now: datetime | None) -> list[_Group]:
     ahead = view.forecast
     rows = f"{view.rows:,}"
     if view.target:
-        rows += f" of {view.target:,}  {percent(view.rows / view.target)} %"
+        rows += f" of {view.target:,}  {100 * view.rows // view.target} %"
     if view.rows_per_second:
         rows += f"  {view.rows_per_second:.2g}/s" if view.rows_per_second < 10 else f"  {view.rows_per_second:,.0f}/s"
     groups = [_Group("rows", [rows], 9, "bold")]

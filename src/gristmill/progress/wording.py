@@ -31,16 +31,24 @@ def large(number: float) -> str:
     return f"{number:,.0f}"
 
 
+LONGEST = 60
+"""Characters of a reason that a log line repeats."""
 UNITS = ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h"), (math.inf, 86_400, "days"))
 """Up to how many seconds a unit is used, its seconds, its name."""
 
 
 def span(low: float, high: float) -> str:
-    """Seconds, as a range in the unit that suits its upper end."""
-    _, size, unit = next(entry for entry in UNITS if high < entry[0])
+    """Seconds, as a range in the unit that suits its upper end; the lower end in one of its own where that is finer."""
+    _, size, unit = _unit(high)
+    if low < size and unit != "s":
+        return f"{span(low, low).removeprefix('about ')} to {span(high, high).removeprefix('about ')}"
     fine = unit in ("h", "days") and high / size < 10
     said = [f"{value / size:.1f}" if fine else f"{value / size:.0f}" for value in (low, high)]
     return f"about {said[1]} {unit}" if said[0] == said[1] else f"{said[0]} to {said[1]} {unit}"
+
+
+def _unit(seconds: float) -> tuple[float, int, str]:
+    return next(entry for entry in UNITS if seconds < entry[0] or entry is UNITS[-1])
 
 
 def clock(low: float, high: float, now: datetime | None = None) -> str:
@@ -68,10 +76,10 @@ def between(usd: Range) -> str:
 
 def line(view: View) -> str:
     """A run at one moment, for a log: what a person greps for, always under the same word."""
-    rejects = ", ".join(f"{plain(reason)} {count}" for reason, count in list(view.rejects.items())[:6])
+    rejects = ", ".join(f"{plain(reason)[:LONGEST]} {count}" for reason, count in list(view.rejects.items())[:6])
     said = [f"rows {view.rows}"]
     if view.target:
-        said = [f"rows {view.rows} of target {view.target} ({percent(view.rows / view.target)} %)"]
+        said = [f"rows {view.rows} of target {view.target} ({100 * view.rows // view.target} %)"]
     if view.forecast.yielded:
         low, likely, high = (percent(share) for share in view.forecast.yielded)
         said.append(f"yield {likely} % ({low} to {high})")
