@@ -1,8 +1,9 @@
 """How fast a run goes, and what is still to come: time, cost and tokens, each as a range of about 90 %.
 
 Promised: bounded memory, no clock of its own, and ranges that hold the truth about as often as they say, also where
-rows come in clumps or get rarer as a pool fills (tests/test_progress.py simulates both).
-Not promised: to foresee what the past does not show, such as an endpoint that will slow down.
+rows come in clumps, and where they get rarer as a pool fills, once that shows (tests/test_progress.py simulates it).
+Not promised: to foresee what the past does not show yet, such as an endpoint that will slow down, or a pool of which a
+tenth is used. Measured: at a quarter of the way to a target that takes half of a pool, 4 to 9 of 10 ranges hold.
 
 The method. Readings become at most `MOST` batches of equal length; when there are more, neighbours are joined. What is
 spent for each row (or unit) is a ratio of sums over batches, late batches weighing more, and its error comes from how
