@@ -1,11 +1,13 @@
 """Chains: recipes one behind the other, streaming, resumed, rerun; and targets that seeds alone do not reach."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ import pytest
 
 import gristmill
 from gristmill import BadInput, Chain, Chat, Completion, Document, Row, Rows, Run, Step, Waiting, recipe
+from gristmill.errors import Stopped
 from gristmill.execute import config_of, looking
 from gristmill.models.protocol import Question
 from gristmill.rows import content
@@ -860,3 +863,139 @@ def test_what_is_wrong_with_a_chain_file_is_said_with_its_place(written, text, m
     error = shell("run", path, code=1).stderr
     assert message in error
     assert str(path) in error
+
+
+async def test_a_step_without_calls_lets_the_loop_breathe_and_an_interrupt_through():
+    @recipe("busy", endless=True)
+    async def busy(rows: Rows[Ask]) -> AsyncIterator[Ask]:
+        """Never awaits anything."""
+        for number in itertools.count():
+            yield Ask(f"{number}")
+
+    @recipe("none")
+    async def none(row: Ask, run: Run) -> AsyncIterator[Ask]:
+        """Lets nothing through, and awaits nothing."""
+        if row.question:
+            run.reject(row, "all")
+        else:
+            yield row
+
+    out = folder()
+    for steps in ([busy], [busy, none]):
+        told = []
+
+        @asynccontextmanager
+        async def ticking(live, told=told):
+            async def tick():
+                while True:
+                    await asyncio.sleep(0.005)
+                    told.append(live.flow.candidates)
+                    if len(told) == 3:
+                        live.ledger.halt.stop(Stopped("interrupted", "enough of it"))
+
+            task = asyncio.create_task(tick())
+            yield
+            task.cancel()
+
+        done = await gristmill.arun(
+            Chain(steps), seeds=seeds(1), target=10**9, max_candidates=10**9, out=out / str(len(steps)), watch=ticking
+        )
+        assert done.exit_code == 130
+        assert len(told) >= 3
+
+
+async def test_a_slow_unit_late_in_a_chain_does_not_let_rows_pile_up_before_it(monkeypatch):
+    monkeypatch.setattr("gristmill.engine.flow.AHEAD", 50)
+
+    @recipe("stuck")
+    async def stuck(row: Completion, judge: Chat) -> AsyncIterator[Completion]:
+        """Slow on the first."""
+        await judge.chat(row.prompt)
+        yield row
+
+    piled = []
+
+    class Stuck(Scripted):
+        async def answer(self, question: Question, n: int):
+            if text_of(question) == "q0":
+                for _ in range(20):
+                    await asyncio.sleep(0.02)
+                    first, last = live_flow[0].stages
+                    piled.append(first.accepted - last.started)
+            return await super().answer(question, n)
+
+    live_flow = []
+
+    @asynccontextmanager
+    async def see(live):
+        live_flow.append(live.flow)
+        yield
+
+    model = Stuck(numbered)
+    done = await chain(
+        [answer, stuck], seeds=seeds(600), model={"model": Scripted(numbered), "judge": model}, watch=see
+    )
+    assert len(done.rows) == 600
+    assert max(piled) <= 50 + 2 * 82  # AHEAD, and what was under way when it was reached
+
+
+async def test_a_whole_set_that_breaks_off_is_not_asked_again_and_again():
+    @recipe("breaks")
+    async def breaks(rows: Rows[Completion], run: Run) -> AsyncIterator[Completion]:
+        """Fails after a row."""
+        run.link(made := Completion("a", "b"), rows[0])
+        yield made
+        raise ValueError("no")
+
+    done = await chain([answer, breaks], seeds=seeds(7), target=5)
+    assert (len(done.rows), done.failed, done.exit_code) == (1, 1, 3)
+    assert len(list(done.iterate(step="answer"))) <= 10
+
+
+async def test_a_changed_chain_takes_seeds_and_inputs_from_where_they_are():
+    @recipe("paired")
+    async def paired(row: Completion, *, corpus: Rows[Document]) -> AsyncIterator[Completion]:
+        """Reads a second input."""
+        yield Completion(row.prompt, corpus[0].text)
+
+    out, model = folder(), Scripted(numbered)
+    done = await gristmill.arun(
+        paired, seeds=[{"prompt": "p", "completion": "c"}], inputs={"corpus": [{"text": "t"}]}, out=out
+    )
+    longer = await gristmill.arerun(out, recipe=Chain([paired, twins]), out=folder())
+    assert [row.completion for row in longer.rows] == ["t", "t!"]
+    with pytest.raises(BadInput, match=r"corpus\.parquet cannot be read as Ask"):
+        await gristmill.arerun(done.folder, recipe=Chain([Step(needs_more, name="other")]), out=folder())
+    start = await chain([drawn], target=2, out=folder())
+    with pytest.raises(BadInput, match="has no input 'corpus' for needs-more"):
+        await gristmill.arerun(start.folder, recipe=Chain([drawn, needs_more]), model=model, out=folder())
+    with pytest.raises(BadInput, match="answer needs --seeds"):
+        await gristmill.arerun(start.folder, recipe=Chain([answer]), model=model, out=folder())
+
+
+@recipe("needs-more")
+async def needs_more(row: Completion, *, corpus: Rows[Ask]) -> AsyncIterator[Completion]:
+    """Reads a second input of another type."""
+    yield row
+
+
+async def test_a_durable_step_is_computed_once_though_many_units_ask_for_it_at_the_same_time():
+    computed = []
+
+    async def slow(number: int) -> int:
+        computed.append(number)
+        await asyncio.sleep(0.01)
+        return number + 1
+
+    @recipe("index")
+    async def index(row: Ask, run: Run) -> AsyncIterator[Ask]:
+        """Needs what only has to be made once."""
+        yield Ask(f"{await run.once('index', slow, 1)}")
+
+    done = await run(index, seeds(20))
+    assert [row.question for row in done.rows] == ["2"] * 20
+    assert computed == [1]
+
+
+def test_what_is_no_recipe_is_refused():
+    refused("is no recipe", answer, numbered)

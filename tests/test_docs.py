@@ -24,7 +24,7 @@ def test_the_readme_lists_the_recipes_of_the_registry():
     assert text.count("| [`") == len(recipes_page.recipes.survey())
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/progress.md"])
 def test_links_lead_to_files_that_are_there(file):
     text = (ROOT / file).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):

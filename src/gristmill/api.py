@@ -229,12 +229,20 @@ async def arerun(
     claim(folder)
     first = chain.steps[0].method
     try:
-        for kept in (base / "inputs").glob("*.parquet"):
-            if not (kept.stem == "seeds" and seeds is not None):
-                copy_input(base, folder, kept.stem)
-        if seeds is not None and first.seed:
-            keep_input(folder, "seeds", read(seeds, first.seed, mapping=mapping, chunk=chunk))
-            config.seeds = str(seeds) if isinstance(seeds, (str, Path)) else "given from Python"
+        if first.seed and seeds is None and (base / "inputs" / "seeds.parquet").exists():
+            copy_input(base, folder, "seeds")
+        elif first.seed:
+            source = _seed_source(first, said.get("seeds") if seeds is None else seeds)
+            assert source is not None
+            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk))
+            config.seeds = str(source) if isinstance(source, (str, Path)) else "given from Python"
+        for step in chain.steps:
+            for name, kind in step.method.inputs.items():
+                file = input_file(step.name, name, alone=len(chain.steps) == 1)
+                if name in step.inputs:
+                    keep_input(folder, file, read(step.inputs[name], kind))
+                else:
+                    copy_input(base, folder, _kept_as(base, step.name, name), file)
     except BadInput:
         _unmake(folder)
         raise
@@ -342,6 +350,14 @@ def _input_sources(chain: Chain, given: Mapping[str, Any] | None) -> dict[str, t
     for name in left:
         raise BadInput(f"{chain.name} has no input {name!r}: {nearest(name, found)}")
     return found
+
+
+def _kept_as(base: Path, step: str, name: str) -> str:
+    """Under which name a run keeps a further input of a recipe that may have stood alone in it."""
+    for file in (f"{step}.{name}", name):
+        if (base / "inputs" / f"{file}.parquet").exists():
+            return file
+    raise BadInput(f"{base} has no input {name!r} for {step}: name its file in the step's `inputs`")
 
 
 def next_folder(name: str, parent: Path | None = None) -> Path:

@@ -64,6 +64,8 @@ class Step:
         inputs: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        if not isinstance(recipe, (str, Recipe)):
+            raise BadInput(f"chain: {recipe!r} is no recipe: give its name, or a function decorated with @recipe")
         self.recipe = recipe
         self.method = recipes.load(recipe) if isinstance(recipe, str) else recipe
         self.name = name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,26 @@ Seeds = Annotated[
 ]
 Map = Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="Rename a column of the seeds.")]
 Chunk = Annotated[int | None, typer.Option(help="Split texts into pieces of at most so many tokens.")]
+
+
+class Shown(StrEnum):
+    """Ways of `gristmill.progress` to show a run."""
+
+    auto = "auto"
+    panel = "panel"
+    lines = "lines"
+    json = "json"
+    none = "none"
+
+
+Progress = Annotated[
+    Shown | None,
+    typer.Option(
+        "--progress",
+        help="On stderr: a live panel, plain lines for a log, JSON events for a program, or none. "
+        "Default: a panel in a terminal and lines elsewhere; none with --json.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of all that is left to chance. Default 0.")]
 Extra = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -135,6 +156,7 @@ def run(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     seed: Seed = None,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Run a recipe or a chain. The recipe's own parameters are options too: see `gristmill show RECIPE`."""
@@ -146,11 +168,12 @@ def run(
     if preview is not None:
         _preview(chain, preview, options)
         return
-    if first.seed and options["seeds"] is None and first.seeds and not json:
+    quiet = json or progress == Shown.json
+    if first.seed and options["seeds"] is None and first.seeds and not quiet:
         print(f"no --seeds: using the shipped {first.seeds}", file=sys.stderr)
-    if api.target_of(chain, options["target"], None) != options["target"] and not json:
+    if api.target_of(chain, options["target"], None) != options["target"] and not quiet:
         print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
-    _finish(api.run(chain, watch=_watcher(json), **options), json)
+    _finish(api.run(chain, watch=_watcher(progress, json), **options), json)
 
 
 @app.command(context_settings=Extra)
@@ -172,6 +195,7 @@ def plan(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     seed: Seed = None,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Try a small sample for real, and say what the whole will cost: money, tokens, time, rows. `resume` then makes the
@@ -179,7 +203,7 @@ def plan(
     from gristmill import api
 
     chain, options = _run_options_of(context, dict(context.params))
-    found = api.plan(chain, sample=sample, watch=_watcher(json), **options)
+    found = api.plan(chain, sample=sample, watch=_watcher(progress, json), **options)
     if json:
         printing.print_json(printing.plan_facts(found))
     else:
@@ -206,8 +230,8 @@ def _run_options_of(context: typer.Context, said: dict[str, Any]) -> tuple[Chain
         "target": _first(said["target"], written.get("target")),
         "model": _models(said["model"], defaults, written.get("model")),
         "prompts": _prompt_texts(said["prompt"]),
-        "max_cost": _first(_wall("--max-cost", said["max_cost"]), written.get("max_cost"), defaults.max_cost),
-        "max_tokens": _first(_wall("--max-tokens", said["max_tokens"]), written.get("max_tokens"), defaults.max_tokens),
+        "max_cost": _walls(defaults.max_cost, written.get("max_cost"), _wall("--max-cost", said["max_cost"])),
+        "max_tokens": _walls(defaults.max_tokens, written.get("max_tokens"), _wall("--max-tokens", said["max_tokens"])),
         "max_candidates": _first(said["max_candidates"], written.get("max_candidates"), defaults.max_candidates),
         "concurrency": _first(said["concurrency"], written.get("concurrency"), defaults.concurrency),
         "seed": _first(said["seed"], written.get("seed"), defaults.seed),
@@ -226,6 +250,7 @@ def resume(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     model: Model = None,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Continue a run that was stopped or killed. Nothing that was paid for is asked again."""
@@ -243,7 +268,7 @@ def resume(
         concurrency=concurrency,
         model=given,
         prices=defaults.prices,
-        watch=_watcher(json),
+        watch=_watcher(progress, json),
     )
     _finish(result, json)
 
@@ -268,8 +293,10 @@ def rerun(
     seed: Seed = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
+    max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nothing: use the journal alone.")] = False,
+    progress: Progress = None,
     json: Json = False,
 ) -> None:
     """Make a run anew in another folder, with other settings. Only what changed is asked, and paid for."""
@@ -293,10 +320,11 @@ def rerun(
         seed=seed,
         max_cost=_wall("--max-cost", max_cost),
         max_tokens=_wall("--max-tokens", max_tokens),
+        max_candidates=max_candidates,
         concurrency=concurrency,
         offline=offline,
         prices=defaults.prices,
-        watch=_watcher(json),
+        watch=_watcher(progress, json),
     )
     _finish(result, json)
 
@@ -484,6 +512,14 @@ def _wall(option: str, given: list[str] | None) -> dict[str, float] | None:
     return walls or None
 
 
+def _walls(*said: Any) -> dict[str, float] | None:
+    """Of several places the last that says something of a role, or (by "") of the whole run."""
+    walls: dict[str, float] = {}
+    for wall in said:
+        walls |= wall if isinstance(wall, dict) else {} if wall is None else {"": wall}
+    return walls or None
+
+
 def _models(given: list[str] | None, defaults: Any, written: Any = None) -> Any:
     """What --model, the chain's file and gristmill.toml say, by role; "" stands for all other roles."""
     bound: dict[str, Any] = {}
@@ -508,12 +544,10 @@ def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _watcher(json: bool) -> Any:
-    if json:
-        return None
-    from gristmill.progress import shown
+def _watcher(progress: Shown | None, json: bool) -> Any:
+    from gristmill.progress import watcher
 
-    return shown
+    return watcher(progress or (Shown.none if json else Shown.auto))
 
 
 # -- printing

@@ -7,6 +7,7 @@ going from 32 samples to 40 pays for 8.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -62,6 +63,8 @@ class Ledger:
         self.endpoints: dict[str, Endpoint] = {}
         self.on_room: Callable[[], object] = lambda: None
         """Called when an endpoint takes more or fewer calls at once than before."""
+        self.once: dict[str, asyncio.Future[None]] = {}
+        """Durable steps that are being computed, by key."""
         self.width = 0
         """Units worth having under way: while some wait for a commit or parse a reply, others keep the wire busy."""
         self.resize()

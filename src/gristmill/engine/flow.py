@@ -226,6 +226,8 @@ class Flow:
         """Too few rows left, and the steps before a barrier can make more than they did."""
         if self.round_size is None or self.enough:
             return False
+        if any(segment[0].tally.failures for segment in self.segments[1:]):
+            return False  # a recipe over a whole set broke off, and would again
         goals = [(segment[-1].accepted, self._goal(segment)) for segment in self.segments[:-1]]
         return any(goal is not None and made >= goal for made, goal in goals)
 
@@ -299,21 +301,25 @@ class Flow:
 
     async def _worker(self, stage: Stage, unit: Unit) -> None:
         while True:
-            if self.ledger.journal.backlog > BACKLOG:
-                await self.ledger.journal.flush()
             outcome = await stage.work(unit)
             if self.trace:
                 self.trace(stage, unit, outcome)
             stage.put(unit.place, outcome)
             self._settle(stage)
-            self._turns += 1
-            if self._turns % 64 == 0:
-                await asyncio.sleep(0)  # a recipe without calls would never let the loop breathe
+            await self._breathe()
             # Fewer, where an endpoint takes less than it did.
             job = self._next() if len(self._workers) <= self.ledger.width else None
             if job is None:
                 return
             stage, unit = job
+
+    async def _breathe(self) -> None:
+        """What asks nothing would never let the loop breathe, nor the journal keep up."""
+        self._turns += 1
+        if self._turns % 64 == 0:
+            await asyncio.sleep(0)
+            if self.ledger.journal.backlog > BACKLOG:
+                await self.ledger.journal.flush()
 
     def _next(self) -> tuple[Stage, Unit] | None:
         """The next unit that should be worked on: of the last step that has one."""
@@ -321,7 +327,10 @@ class Flow:
             return None
         for number in range(len(self._segment) - 1, -1, -1):
             stage = self._segment[number]
-            if stage.recipe.shape == "set" or stage.started - stage.released >= AHEAD or not self._needed(number):
+            behind = self._segment[number + 1] if number + 1 < len(self._segment) else None
+            crowded = behind is not None and stage.accepted - behind.started > AHEAD
+            ahead = stage.started - stage.released >= AHEAD
+            if stage.recipe.shape == "set" or ahead or crowded or not self._needed(number):
                 continue
             if (unit := stage.take()) is not None:
                 return stage, unit
@@ -410,8 +419,10 @@ class Flow:
                 stage.put_whole(scope, [stage.stamp(row, "*", scope)])
                 self._settle(stage)
                 await self._ease(stage)
+                await self._breathe()
                 if self._reached:
                     break
+                self.ledger.halt.check()  # it may ask nothing, and so would never hear of it
         except Exception as error:
             if ends_the_run(error):
                 raise
@@ -443,7 +454,6 @@ class Flow:
         while self._crowded(stage) and not self._reached and not self.ledger.halt.stopped:
             self._moved = asyncio.get_running_loop().create_future()
             await self._moved
-        self.ledger.halt.check()
 
     def _crowded(self, stage: Stage) -> bool:
         queued = stage.accepted - self.stages[stage.number + 1].started

@@ -56,10 +56,10 @@ def keep_input(folder: Path, name: str, rows: Iterable[Row]) -> int:
     return count
 
 
-def copy_input(base: Path, folder: Path, name: str) -> None:
-    """Take over what another run read."""
+def copy_input(base: Path, folder: Path, name: str, to: str = "") -> None:
+    """Take over what another run read; under another name, if `to` says one."""
     (folder / "inputs").mkdir(exist_ok=True)
-    with Replacing(folder / "inputs" / f"{name}.parquet") as unfinished:
+    with Replacing(folder / "inputs" / f"{to or name}.parquet") as unfinished:
         shutil.copyfile(base / "inputs" / f"{name}.parquet", unfinished)
 
 

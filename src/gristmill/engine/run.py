@@ -202,13 +202,22 @@ class Run:
         `inputs` and the result must be plain values (what JSON can hold). A plain function runs in a thread.
         """
         key = digest("once", _encode([name, *inputs]).decode())
+        while (working := self._ledger.once.get(key)) is not None:  # elsewhere in this run, right now
+            await asyncio.wait([working])
         if (kept := self._ledger.journal.find(key)) is not None and kept[0] is not None:
             return msgspec.json.decode(kept[0])
         if self._ledger.offline:
             raise NotInJournal(f"offline, and the journal has no result of the step {name!r}")
-        result = fn(*inputs) if inspect.iscoroutinefunction(fn) else asyncio.to_thread(fn, *inputs)
-        encoded = _encode(await result)
-        await self._keep("once", key, encoded, name)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ledger.once[key] = done
+        try:
+            result = fn(*inputs) if inspect.iscoroutinefunction(fn) else asyncio.to_thread(fn, *inputs)
+            encoded = _encode(await result)
+            await self._keep("once", key, encoded, name)
+            self._ledger.journal.expect_repeats()
+        finally:
+            del self._ledger.once[key]
+            done.set_result(None)
         return msgspec.json.decode(encoded)
 
     async def _keep(self, kind: str, key: str, answer: bytes, name: str = "") -> None:
