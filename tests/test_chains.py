@@ -665,7 +665,7 @@ async def test_candidates_can_be_capped():
 async def test_a_yield_near_zero_ends_the_run_with_what_was_learnt():
     done = await chain([answer, Step(grade, least=10)], seeds=seeds(600), target=1000)
     assert (done.exit_code, len(done.rows)) == (2, 0)
-    assert "none of the last 500 candidates was accepted" in str(done.stopped)
+    assert "none of the last 500 candidates of grade was accepted" in str(done.stopped)
     assert "low 5" in str(done.stopped)
 
 
@@ -999,3 +999,23 @@ async def test_a_durable_step_is_computed_once_though_many_units_ask_for_it_at_t
 
 def test_what_is_no_recipe_is_refused():
     refused("is no recipe", answer, numbered)
+
+
+async def test_rejects_of_an_early_step_are_no_drought_while_a_late_one_works(monkeypatch):
+    monkeypatch.setattr("gristmill.engine.flow.DROUGHT", 20)
+
+    @recipe("picky")
+    async def picky(row: Ask, run: Run) -> AsyncIterator[Completion]:
+        """Takes one in ten, at once."""
+        if int(row.question[1:]) % 10:
+            run.reject(row, "nine in ten")
+        else:
+            yield Completion(row.question, row.question)
+
+    class Late(Scripted):
+        async def answer(self, question: Question, n: int):
+            await asyncio.sleep(0.05)
+            return await super().answer(question, n)
+
+    done = await chain([picky, Step(grade, least=0)], seeds=seeds(400), model=Late(numbered), target=30)
+    assert (len(done.rows), done.stopped) == (30, None)

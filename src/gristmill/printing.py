@@ -143,7 +143,7 @@ def show_plan(plan: Plan) -> None:
     ]
     if plan.concurrency:
         at_once = ", ".join(f"{limit} calls at once at {name}" for name, limit in plan.concurrency.items())
-        facts.append(("time", f"{_time_range(plan.seconds)}, with {at_once}"))
+        facts.append(("time", f"{_time_range(plan.seconds)}, with {at_once}; less where more turn out to be well"))
     facts += [("note", note) for note in plan.notes]
     console.rule(plain_text(plan.name), align="left")
     if plan.roles:
@@ -170,7 +170,14 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 
 def _count_range(found: Range) -> str:
-    return _range(found, lambda number: f"{number:,.0f}")
+    return _range(found, _compact_count)
+
+
+def _compact_count(number: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 10 * size:
+            return f"{number / size:,.0f} {unit}"
+    return f"{number:,.0f}"
 
 
 def _money_range(found: Range) -> str:

@@ -33,7 +33,8 @@ BACKLOG = 20_000
 QUEUED = 256
 """Rows in front of a step beyond which a recipe over a whole set waits before it makes more."""
 DROUGHT = 500
-"""Candidates in a row of which none was accepted: the yield is near zero, and more of the same would not help."""
+"""Candidates of a step, in a row of places, of which none was accepted: its yield is near zero, and more of the same
+would not help. Of a step and not of the run: while a late step works, early ones may reject any number."""
 CANDIDATES = 50
 """Candidates for each row of the target, at most, unless the user says otherwise; never fewer than 200."""
 
@@ -88,7 +89,6 @@ class Flow:
         self.round_size: int | None = None
         """Rows that the first segment makes in this round, where a target lies behind a barrier."""
         self._segment = self.segments[0]
-        self._accepted_at = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._turns = 0
         self._error: BaseException | None = None
@@ -165,7 +165,6 @@ class Flow:
         if self.enough or all(stage.done for stage in segment):
             return
         self._segment = segment
-        self._accepted_at = self.candidates
         self._connect(segment)
         self._still = asyncio.get_running_loop().create_future()
         if segment[0].recipe.shape == "set" and not segment[0].done:
@@ -176,10 +175,7 @@ class Flow:
             await self._still
         if self._error:
             raise self._error
-        stopped = self.ledger.halt.stopped
-        if stopped and stopped.reason != "enough":
-            raise Stopped(stopped.reason, str(stopped))
-        self.ledger.halt.stopped = None
+        self._stop()
         for stage in segment if self.round_size is None or segment is not self.segments[0] else ():
             self._mark_done(stage)
 
@@ -235,10 +231,10 @@ class Flow:
         """Ask the first segment for more rows, by the share that left the last time."""
         assert self.round_size is not None
         assert self.target is not None
-        if not self.last.accepted:
-            self._accepted_at = 0
-        if self._check_candidates():
-            self.ledger.halt.check()
+        if not self.last.accepted and self.max_candidates is None and self.candidates >= DROUGHT:
+            self._give_up(f"{DROUGHT} candidates")
+        if self._check_candidates() or self.ledger.halt.stopped:
+            self._stop()
         share = max(self.last.accepted, 0.5) / self.round_size
         self.round_size = max(self.round_size + 1, min(4 * self.round_size, math.ceil(1.1 * self.target / share)))
         await self._flush()
@@ -363,8 +359,6 @@ class Flow:
                 for data in left:
                     self.stages[after].feed(data)
                 self.pump()
-            if stage is self._segment[-1]:
-                self._accepted_at = self.candidates
         if self.enough and self.last.recipe.shape != "set":
             # What is still in flight lies beyond the last row: it may finish its call, but start no other.
             self.ledger.halt.stop(Stopped("enough", "the target is met"))
@@ -383,8 +377,9 @@ class Flow:
             self._give_up(f"--max-candidates {self.max_candidates}")
         elif self.target is None or not self._endless:
             return False
-        elif self.candidates - self._accepted_at >= DROUGHT:
-            self._give_up(f"none of the last {DROUGHT} candidates was accepted")
+        elif dry := next((stage for stage in self._segment if stage.dry >= DROUGHT), None):
+            of = f" of {dry.name}" if len(self.stages) > 1 else ""
+            self._give_up(f"none of the last {DROUGHT} candidates{of} was accepted")
         elif self.candidates < max(200, CANDIDATES * self.target):
             return False
         else:
@@ -396,16 +391,24 @@ class Flow:
         return self.again or not all(stage.recipe.bounded for stage in self.stages)
 
     def _give_up(self, why: str) -> None:
-        tally = self.tally
-        reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.most_common(5)) or "none"
-        failed = f"; failed: {tally.failures}" if tally.failures else ""
-        self.ledger.halt.stop(
-            Stopped(
-                "candidates",
-                f"{why}: {self.candidates} candidates gave {self.last.accepted} accepted rows; "
+        self.ledger.halt.stop(Stopped("candidates", why))
+
+    def _stop(self) -> None:
+        """Raise what stopped the run, now that nothing is in flight any more; that the target is met is no such thing."""
+        stopped = self.ledger.halt.stopped
+        if stopped is None or stopped.reason == "enough":
+            self.ledger.halt.stopped = None
+            return
+        if stopped.reason == "candidates":
+            tally = self.tally
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.rejects.most_common(5)) or "none"
+            failed = f"; failed: {tally.failures:,}" if tally.failures else ""
+            stopped = self.ledger.halt.stopped = Stopped(
+                stopped.reason,
+                f"{stopped}: {self.candidates:,} candidates gave {self.last.accepted:,} accepted rows; "
                 f"rejected: {reasons}{failed}. A higher --max-candidates goes on",
             )
-        )
+        raise Stopped(stopped.reason, str(stopped))
 
     # -- whole sets
 

@@ -183,11 +183,38 @@ class Pace:
         done = [getattr(batch, of) for batch in self._batches]
         ahead: dict[str, Range] = {}
         for what in ("seconds", "cost", "tokens"):
-            fit = _fit(done, [getattr(batch, what) for batch in self._batches])
-            if fit is None:
-                return None
-            ahead[what] = fit.over(left)
+            spent = [getattr(batch, what) for batch in self._batches]
+            found = _over_candidates(done, self._tried, spent, left) if of == "rows" and what != "seconds" else None
+            if found is None:
+                fit = _fit(done, spent)
+                if fit is None:
+                    return None
+                found = fit.over(left)
+            ahead[what] = found
         return Forecast(ahead["seconds"], _plus(ahead["cost"], now.cost), _plus(ahead["tokens"], now.tokens))
+
+    @property
+    def _tried(self) -> list[float]:
+        return [batch.candidates for batch in self._batches]
+
+
+def _over_candidates(
+    done: Sequence[float], tried: Sequence[float], spent: Sequence[float], left: float
+) -> Range | None:
+    """What so many rows take, by the candidates that they need and what a candidate costs.
+
+    Money is spent before its rows leave, so while more and more calls are under way, what is spent for a row seems to
+    rise. Candidates and rows leave together; only their ratio may be carried on.
+    """
+    needed, each = _fit(done, tried), _fit(tried, spent)
+    if needed is None or each is None or not any(spent):
+        return None
+    candidates, price = needed.over(left), each.constant()
+    if candidates.likely <= 0 or price.likely <= 0:
+        return None
+    factor = math.exp(math.hypot(math.log(candidates.high / candidates.likely), math.log(price.high / price.likely)))
+    likely = candidates.likely * price.likely
+    return Range(likely / factor, likely, likely * factor)
 
 
 @dataclass(frozen=True)
@@ -233,6 +260,11 @@ class _Fit:
         """Spent for each piece of work at this moment."""
         flat, sloped = self.flat, self.sloped
         return self._mixed((flat.level, flat.variance[0]), (sloped.level, sloped.variance[0]), 0.0)
+
+    def constant(self) -> Range:
+        """Spent for each piece of work, if that does not change."""
+        flat = (self.flat.level, self.flat.variance[0])
+        return self._mixed(flat, flat, 0.0)
 
     def over(self, left: float) -> Range:
         """Spent on so much more work."""

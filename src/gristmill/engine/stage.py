@@ -113,6 +113,8 @@ class Stage:
         """Places whose outcome stands: all below this one."""
         self.started = 0
         self.active = 0
+        self.dry = 0
+        """Candidates in a row, in the order of places, that came to nothing."""
         self.held = 0
         """Rows of the main table that are finished and wait for their turn to leave."""
         self.done = False
@@ -308,6 +310,7 @@ class Stage:
     def _leave(self, place: int, outcome: Outcome, left: list[bytes]) -> None:
         number, tally = self.number, self.tally
         rejects = outcome.rejects
+        lost, before = self.lost, len(left)
         seq = 0
         for made in outcome.rows:
             if self._full:
@@ -335,6 +338,7 @@ class Stage:
             tally.barren += 1
             self.lost += 1
         self.lost += len(rejects) + sum(failure.kind != "waiting" for failure in outcome.failures)
+        self.dry = 0 if len(left) > before else self.dry + self.lost - lost
 
     def _is_copy(self, place: int, made: Made, rejects: list[Reject]) -> bool:
         """Whether a gate holds a row back: its key left before, or it is the copy of a row from an earlier pass."""
@@ -395,7 +399,7 @@ class Stage:
 
     def restart(self) -> None:
         """Begin the step anew, as if nothing had left it."""
-        self.released = self.started = self.held = 0
+        self.released = self.started = self.held = self.dry = 0
         self.done = False
         self._count(Tally())
         self._pending.clear()
