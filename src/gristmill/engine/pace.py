@@ -24,6 +24,8 @@ MOST = 32
 """Batches at most; half as many after neighbours were joined."""
 FEWEST = 4
 """Batches, those in which something came among them, below which nothing is said."""
+TREND = 16
+"""Batches from which a trend is looked for: carried on from fewer, chance would multiply a forecast."""
 RECENT = 15
 """Readings that rates are taken over: about as many seconds."""
 HALF = 0.4
@@ -324,7 +326,7 @@ def _sloped(
     so plain least squares would find too flat a line. A batch's number is no matter of chance."""
     count = len(work)
     typical = _dot(weights, spent) / _dot(weights, work)
-    if count < 2 * FEWEST:
+    if count < TREND:
         return None
     middle = _dot(weights, range(count)) / sum(weights)
     number = [w * (i - middle) for i, w in enumerate(weights)]
