@@ -1,6 +1,6 @@
 """How often the truth falls inside the ranges of `plan`: a forecast from 20 units, then the run itself.
 
-    python benchmarks/forecast.py [--repeats 40]
+    python benchmarks/forecast.py [--repeats 24]
 
 Replies of skewed length, rows by chance, a chain with a judge. The model is scripted: what is tested is the statistics,
 and that the run is the one that was forecast. For the time it is the loopback server, at a fixed concurrency.
@@ -120,7 +120,7 @@ async def times(folder: Path, repeats: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=24)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gristmill-bench-") as name:
         for what, steps, spread, target in CASES:

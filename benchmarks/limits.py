@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
-import platform
 import random
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+
+from figures import figure, machine
 
 from gristmill.engine.budget import Budget, Halt
 from gristmill.engine.endpoint import Endpoint
@@ -129,30 +128,35 @@ async def outage(options: Sequence[str], *, cut: bool) -> tuple[Load, float]:
 
 
 async def measure(kinds: Sequence[str], seconds: float, start: int) -> None:
-    print(f"{'server':14} {'best fixed':>20} {'adaptive':>9} {'ratio':>6} {'whole run':>10} {'limit':>6}  pace, 429s")
     fixed = {kind: await sweep(KINDS[kind], 4.5) for kind in kinds}
     for batch in (kinds[i : i + 3] for i in range(0, len(kinds), 3)):
         runs = await asyncio.gather(*(once(KINDS[kind], seconds, start=start) for kind in batch))
         for kind, run in zip(batch, runs, strict=True):
             best = max(fixed[kind], key=fixed[kind].__getitem__)
             steady, whole = run.rate(seconds / 2, seconds), run.rate(0, seconds)
-            pace = run.endpoint.note or "none"
-            print(
-                f"{kind:14} {fixed[kind][best]:9.1f}/s at {best:4} {steady:7.1f}/s {steady / fixed[kind][best]:6.2f} "
-                f"{whole / fixed[kind][best]:10.2f} {run.endpoint.limit:6}  {pace}, {run.endpoint.retries}"
+            ratio = steady / fixed[kind][best]
+            figure(
+                f"limits, server `{kind}`: steady throughput / that of the best fixed concurrency",
+                f"{ratio:.2f} ({steady:.0f} / {fixed[kind][best]:.0f} a second, best at {best}, ends at "
+                f"{run.endpoint.limit}{', ' + run.endpoint.note if run.endpoint.note else ''}; of the whole "
+                f"{seconds:.0f} s {whole / fixed[kind][best]:.2f})",
+                aim="at least 0.9",
+                met=ratio >= 0.9,
             )
     print("\nfixed concurrency, answers/s")
     for kind, found in fixed.items():
         print(f"{kind:14}", "  ".join(f"{at}: {rate:.0f}" for at, rate in found.items()))
-    print(f"\noutage of {OUTAGE:g} s, answers/s: 5 s before, last 10 s of 20 after, ratio; seconds until 90 % again")
     outages = await asyncio.gather(*(outage(KINDS["queue"], cut=cut) for cut in (False, True)))
     for name, (load, began) in zip(("503", "cut"), outages, strict=True):
         before, end = load.rate(began - 5, began), began + OUTAGE
         after = load.rate(end + 10, end + 20)
         steps = (step / 4 for step in range(80))
         again = next((step for step in steps if load.rate(end + step, end + step + 1) >= 0.9 * before), math.inf)
-        print(
-            f"{name:14} {before:7.1f} {after:7.1f} {after / before:6.2f} {again:6.2f} s; {load.endpoint.retries} retries"
+        figure(
+            f"limits, outage of {OUTAGE:g} s ({name}): throughput 10 to 20 s after it / before",
+            f"{after / before:.2f} ({after:.0f} / {before:.0f} a second; 90 % again after {again:.1f} s)",
+            aim="at least 0.9",
+            met=after / before >= 0.9,
         )
 
 
@@ -164,11 +168,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     asyncio.run(measure(options.kinds.split(","), options.seconds, options.start))
-    print(
-        f"\ngristmill {version('gristmill')}, CPython {platform.python_version()}, {platform.machine()}, "
-        f"{os.cpu_count()} cores, {options.seconds:g} s each, the second half counts as steady; "
-        f"{time.monotonic() - started:.0f} s in all"
-    )
+    print(f"{machine()}; {time.monotonic() - started:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ class Stage:
         self._source: Source = iter(())
         self._inbox: deque[bytes] = deque()
         self._names = Occurrences()
+        self._by_content = self.recipe.shape == "row" and bool(self.recipe.roles)
         self._adopt = msgspec.json.Decoder(self.recipe.seed).decode if self.recipe.seed else None
         given: dict[str, Any] = {**bound.roles, **bound.inputs, **bound.settings}
         if self.recipe.wants_run:
@@ -192,7 +193,8 @@ class Stage:
     def adopt(self, data: bytes) -> tuple[str, Row | Unreadable, str]:
         """A row of the step before as this recipe reads it, the name of its unit, and its seed.
 
-        It is named by its content, so that a step put in between leaves the calls of this one as they are.
+        Where the recipe asks something, it is named by its content, so that a step put in between leaves the calls as
+        they are. Else by the row's id, which needs no memory of what came before.
         """
         assert self._adopt
         assert self.recipe.seed
@@ -204,8 +206,10 @@ class Stage:
             said = f"row {plain['id']} of the step before does not fit {self.recipe.seed.__name__}: {error}"
             return f"unreadable {plain['id']}", Unreadable(plain["id"], said, left), plain["lineage"].get("seed", "")
         known, lineage = row.id, row.lineage
-        name = name_of(row, self._names)
-        row.id = known
+        name = known
+        if self._by_content:
+            name = name_of(row, self._names)
+            row.id = known
         return name, row, lineage.seed if lineage else ""
 
     def take(self) -> Unit | None:
