@@ -489,7 +489,7 @@ async def test_a_slow_step_is_computed_once_for_its_inputs():
 
 async def test_roles_and_run_say_so_when_used_outside_of_a_run():
     with pytest.raises(RuntimeError, match="work only inside a run"):
-        Run(None, seed=0, target=None, on_reject=print).draw("x", [1])  # type: ignore[arg-type]
+        Run(None, step=0, seed=0, target=None, on_reject=print).draw("x", [1])  # type: ignore[arg-type]
 
 
 # -- lineage

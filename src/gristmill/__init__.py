@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gristmill.api import aplan, arerun, aresume, arun, plan, rerun, resume, run
     from gristmill.chain import Chain, Step
     from gristmill.contract import Recipe, recipe
+    from gristmill.engine.artefacts import Artefact
     from gristmill.engine.run import Run
     from gristmill.errors import BadInput, CallFailed, EndpointDown, GristmillError, Refused, Unparsed, Waiting
     from gristmill.execute import Result
@@ -36,6 +37,7 @@ _HOMES = {
     "gristmill.api": ["aplan", "arerun", "aresume", "arun", "plan", "rerun", "resume", "run"],
     "gristmill.chain": ["Chain", "Step"],
     "gristmill.contract": ["Recipe", "recipe"],
+    "gristmill.engine.artefacts": ["Artefact"],
     "gristmill.engine.run": ["Run"],
     "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],
     "gristmill.models.protocol": [
@@ -50,6 +52,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Artefact",
     "BadInput",
     "CallFailed",
     "Chain",

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from gristmill.contract import Recipe
+from gristmill.engine.artefacts import listed, sweep
 from gristmill.engine.budget import Budget, Halt, Wall
 from gristmill.engine.calls import Handle, Ledger, bind
 from gristmill.engine.flow import Flow, Seeds
@@ -147,6 +148,12 @@ class Result:
                 yield decode(data)
 
     @property
+    def artefacts(self) -> dict[str, Path]:
+        """Files that the run made besides rows, by the id that stands in the lineage of rows."""
+        with looking(self.folder) as journal:
+            return {found.id: self.folder / "artefacts" / found.file for found in listed(journal)}
+
+    @property
     def rejects(self) -> list[Reject]:
         with looking(self.folder) as journal:
             return list(outcomes(journal, "rejects", Reject))
@@ -246,6 +253,8 @@ async def execute(
         if config.target is not None and made < config.target and not stopped:
             result.notes.append(f"{config.target:,} rows were asked for; the seeds ended after {made:,}")
         try:
+            if not stopped:
+                sweep(folder, journal)
             result.tables = write_tables(folder, journal, parts[-1].recipe.tables, len(parts) - 1)
             _write_card(result, config)
         except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gristmill.errors import BadInput
 
-FORMAT = 2
+FORMAT = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS questions(digest TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS rejects(
 CREATE TABLE IF NOT EXISTS failures(
     step INTEGER, place INTEGER, seq INTEGER, kind TEXT NOT NULL, data BLOB NOT NULL,  -- kind: failed or waiting
     PRIMARY KEY(step, place, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS artefacts(
+    step INTEGER, name TEXT NOT NULL, digest TEXT NOT NULL, file TEXT NOT NULL,  -- file: in the folder `artefacts`
+    PRIMARY KEY(step, name, digest)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS progress(
     step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL,
     tally BLOB NOT NULL);          -- JSON of what was made so far
@@ -50,6 +53,7 @@ QUESTION = "OR IGNORE INTO questions"
 ROW = "OR REPLACE INTO rows"
 REJECT = "OR REPLACE INTO rejects"
 FAILURE = "OR REPLACE INTO failures"
+ARTEFACT = "OR REPLACE INTO artefacts"
 PROGRESS = "OR REPLACE INTO progress"
 META = "OR REPLACE INTO meta"
 CALL_COLUMNS = "key, question, sample, place, role, model, answer, error, input_tokens, output_tokens, cost, seconds"

@@ -273,6 +273,8 @@ class Journal:
         self._reader.execute("BEGIN IMMEDIATE")
         for table in ("rows", "rejects", "failures"):
             self._reader.execute(f"DELETE FROM {table} WHERE step=? AND place>=?", (step, place))
+        if place == 0:
+            self._reader.execute("DELETE FROM artefacts WHERE step=?", (step,))
         insert(self._reader, PROGRESS, [(step, place, 0, self._counted(step, place).encode())])
         self._reader.execute("COMMIT")
 

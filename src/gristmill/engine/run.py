@@ -11,8 +11,10 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from gristmill.engine import artefacts
+from gristmill.engine.artefacts import Artefact
 from gristmill.engine.calls import Ledger
-from gristmill.engine.database import CALL, QUESTION
+from gristmill.engine.database import ARTEFACT, CALL, QUESTION
 from gristmill.engine.scope import Failure, Reject, Scope, current
 from gristmill.errors import NotInJournal, Stopped, Waiting
 from gristmill.models.protocol import Reply
@@ -27,8 +29,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 class Run:
     """The engine's side of a recipe. One object serves a whole step; what it does depends on the current scope."""
 
-    def __init__(self, ledger: Ledger, *, seed: int, target: int | None, on_reject: Callable[[Scope], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, *, step: int, seed: int, target: int | None, on_reject: Callable[[Scope], None]
+    ) -> None:
         self._ledger = ledger
+        self._step = step
         self._on_reject = on_reject
         self.seed = seed
         """The run's seed (`--seed`)."""
@@ -184,8 +189,9 @@ class Run:
         scope.rejects.append(Reject(reason, plain, details, calls))
         self._on_reject(scope)
 
-    def link(self, row: Row, *sources: Row | Reply) -> None:
-        """Say what a row was made from, where its scope does not tell: rows of a pool, replies of earlier rounds."""
+    def link(self, row: Row, *sources: Row | Reply | Artefact) -> None:
+        """Say what a row was made from, where its scope does not tell: rows of a pool, replies of earlier rounds,
+        artefacts."""
         known = row.lineage or Lineage("", [], [], {})
         row.lineage = lineage = Lineage(known.seed, list(known.parents), list(known.calls), dict(known.draws))
         for source in sources:
@@ -219,6 +225,23 @@ class Run:
             del self._ledger.once[key]
             done.set_result(None)
         return msgspec.json.decode(encoded)
+
+    async def artefact(self, name: str, data: Any, *, suffix: str = "") -> Artefact:
+        """Keep something that is made besides rows, such as a graph or an index, as a file in the run's folder.
+
+        It is named by its content, so a replay rebuilds the same; `link` puts it into a row's lineage. What a stopped
+        or changed run left behind is removed at the end.
+
+        Args:
+            name: what it is; lower-case letters, digits and dashes.
+            data: bytes or a text, as they are; any other plain value as JSON.
+            suffix: of the file; by default ".bin", ".txt" or ".json".
+        """
+        found, content = artefacts.named(name, data, suffix)
+        journal = self._ledger.journal
+        await asyncio.to_thread(artefacts.write, journal.folder, found, content)
+        await journal.put([(ARTEFACT, (self._step, found.name, found.digest, found.file))])
+        return found
 
     async def _keep(self, kind: str, key: str, answer: bytes, name: str = "") -> None:
         question = digest(kind, name)

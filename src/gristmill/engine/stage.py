@@ -138,7 +138,7 @@ class Stage:
         self._adopt = msgspec.json.Decoder(self.recipe.seed).decode if self.recipe.seed else None
         given: dict[str, Any] = {**bound.roles, **bound.inputs, **bound.settings}
         if self.recipe.wants_run:
-            given["run"] = Run(ledger, seed=seed, target=target, on_reject=self._on_reject)
+            given["run"] = Run(ledger, step=number, seed=seed, target=target, on_reject=self._on_reject)
         self._fn = partial(self.recipe.fn, **given)
         self.watch: Callable[[], None] = lambda: None
         """Called when a recipe over a whole set has put something aside."""
