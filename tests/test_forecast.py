@@ -90,7 +90,10 @@ async def test_a_chain_is_forecast_by_step_and_role_up_to_its_target():
     assert [(role.step, role.role) for role in plan.roles] == [("answer", "model"), ("judge", "judge")]
     assert plan.roles[0].calls.likely > plan.roles[1].calls.likely
     assert plan.cost.likely == pytest.approx(sum(role.cost.likely for role in plan.roles))
-    assert plan.yields["answer"] > plan.yields["judge"] > 0
+    assert plan.yields["answer"].likely > plan.yields["judge"].likely > 0
+    for found in plan.yields.values():
+        assert found.low < found.likely < found.high
+    assert all(role.seconds.low <= role.seconds.likely <= role.seconds.high for role in plan.roles)
     assert any("50 seeds are not enough for 60 rows" in note for note in plan.notes)
     paid = len(model.questions)
     done = await gristmill.aresume(out, recipe=chain, model=model, concurrency=4)

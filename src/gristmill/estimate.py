@@ -68,6 +68,19 @@ def made(rows: np.ndarray, units: int) -> Range:
     return Range(max(float(rows.sum()), low), likely.likely, high)
 
 
+def rate(rows: np.ndarray) -> Range:
+    """Rows for each unit, as far as the sample tells.
+
+    Args:
+        rows: how many rows each unit of the sample gave.
+    """
+    if not len(rows):
+        return Range(0.0, 0.0, math.inf)
+    many = 1_000_000
+    found = made(rows, many)
+    return Range(found.low / many, float(rows.mean()), found.high / many)
+
+
 def until(sample: np.ndarray, rows: np.ndarray, target: int) -> Range:
     """The sum of a quantity by the time that so many rows are there.
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.flow import Flow, Seeds
 from gristmill.engine.journal import Journal
 from gristmill.engine.stage import Outcome, Stage, Unit
 from gristmill.errors import Stopped
-from gristmill.estimate import Range, exact, made, total, until
+from gristmill.estimate import Range, exact, made, rate, total, until
 from gristmill.execute import Config, Part, Watcher, at_work, kept_seeds
 from gristmill.rows import Row
 
@@ -42,6 +43,8 @@ class Role:
     output_tokens: Range
     cost: Range
     """USD."""
+    seconds: Range
+    """Of its calls, so many at once as its endpoint takes; roles work side by side."""
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Plan:
     units: Range
     """Seeds or draws that the run works on."""
     rows: Range
-    yields: dict[str, float]
+    yields: dict[str, Range]
     """Rows for each row that a step reads, by step."""
     calls: Range
     input_tokens: Range
@@ -157,20 +160,19 @@ class Trace:
         """Rows that left the last step, by the first step's units that ended."""
         self.root: dict[tuple[str, str], str] = {}
         """By step and unit."""
-        self.read = [0] * steps
-        self.made = [0] * steps
+        self.made: list[list[int]] = [[] for _ in range(steps)]
+        """By step: rows of each unit that it worked on."""
         self._of_row: dict[str, str] = {}
 
     def __call__(self, stage: Stage, unit: Unit, outcome: Outcome) -> None:
         root = unit.name if stage.number == 0 else self._of_row[unit.parent]
         self.root[stage.name, unit.name] = root
         self.rows.setdefault(root, 0)
-        self.read[stage.number] += 1
-        for row in outcome.rows:
-            if row.table == stage.main:
-                self._of_row[row.row.id] = root
-                self.made[stage.number] += 1
-                self.rows[root] += stage.number == len(self.read) - 1
+        rows = [row for row in outcome.rows if row.table == stage.main]
+        self.made[stage.number].append(len(rows))
+        for row in rows:
+            self._of_row[row.row.id] = root
+            self.rows[root] += stage.number == len(self.made) - 1
 
 
 def _judged(
@@ -201,10 +203,7 @@ def _judged(
         sample_cost=float(whole[3].sum()),
         units=units,
         rows=exact(float(aim)) if aim else made(rows, int(units.likely)),
-        yields={
-            part.config.name: made_by / max(1, read)
-            for part, read, made_by in zip(parts, trace.read, trace.made, strict=True)
-        },
+        yields={part.config.name: rate(np.array(each)) for part, each in zip(parts, trace.made, strict=True)},
         calls=forecast(whole[0]),
         input_tokens=forecast(whole[1]),
         output_tokens=forecast(whole[2]),
@@ -212,10 +211,12 @@ def _judged(
         seconds=_seconds(flow, used, forecast),
         concurrency={endpoint.name: endpoint.limit for endpoint in flow.ledger.endpoints.values()},
     )
-    for part in parts:
+    for stage, part in zip(flow.stages, parts, strict=True):
         for role, models in part.config.models.items():
-            quantities = used[part.config.name, role]
-            found.roles.append(Role(part.config.name, role, models, *(forecast(quantity) for quantity in quantities)))
+            calls, input_tokens, output_tokens, cost = (forecast(quantity) for quantity in used[stage.name, role])
+            each = sum(endpoint.service_seconds / endpoint.limit for endpoint in _endpoints(stage, role)) / len(models)
+            seconds = _times(calls, each)
+            found.roles.append(Role(stage.name, role, models, calls, input_tokens, output_tokens, cost, seconds))
     if aim and not rows.any():
         found.notes.append("no row came through, so there is no telling what it takes: look with --preview")
     elif count is not None and aim and units.likely > count:
@@ -226,22 +227,29 @@ def _judged(
     return found
 
 
-def _seconds(flow: Flow, used: dict[tuple[str, str], np.ndarray], forecast: Any) -> Range:
+def _seconds(flow: Flow, used: dict[tuple[str, str], np.ndarray], forecast: Callable[[np.ndarray], Range]) -> Range:
     """The busiest endpoint's calls, so many at once."""
     longest = exact(0.0)
     for endpoint in flow.ledger.endpoints.values():
         roles = [
             (stage.name, role)
             for stage in flow.stages
-            for role, bound in stage.bound.roles.items()
-            for handle in (bound if isinstance(bound, list) else [bound])
-            if handle is not None and handle.endpoint is endpoint
+            for role in stage.recipe.roles
+            if endpoint in _endpoints(stage, role)
         ]
-        calls = sum((used[key][0] for key in dict.fromkeys(roles) if key in used), np.zeros(1))
-        each = endpoint.service_seconds / max(1, endpoint.limit)
-        here = forecast(calls)
+        calls = sum((used[key][0] for key in roles if key in used), np.zeros(1))
+        here = _times(forecast(calls), endpoint.service_seconds / endpoint.limit)
         # The last unit's calls come one after the other, with nothing beside them.
         tail = float(calls.max()) * endpoint.service_seconds
-        if here.likely * each >= longest.likely:
-            longest = Range(here.low * each, here.likely * each + tail / 2, here.high * each + tail)
+        if here.likely >= longest.likely:
+            longest = Range(here.low, here.likely + tail / 2, here.high + tail)
     return longest
+
+
+def _endpoints(stage: Stage, role: str) -> list[Endpoint]:
+    bound = stage.bound.roles[role]
+    return [handle.endpoint for handle in (bound if isinstance(bound, list) else [bound]) if handle is not None]
+
+
+def _times(found: Range, factor: float) -> Range:
+    return Range(found.low * factor, found.likely * factor, found.high * factor)

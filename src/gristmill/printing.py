@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -126,19 +127,22 @@ def show_plan(plan: Plan) -> None:
     console = new_console()
     chain = len({role.step for role in plan.roles}) > 1
     grid = Table(box=None, padding=(0, 2, 0, 0))
-    for title in (*(["step"] if chain else []), "role", "calls", "tokens in", "tokens out", "cost"):
+    for title in (*(["step"] if chain else []), "role", "calls", "tokens in", "tokens out", "cost", "time"):
         grid.add_column(title, justify="left" if title in ("step", "role") else "right")
     for role in plan.roles:
         numbers = [role.calls, role.input_tokens, role.output_tokens]
-        cells = [*map(_count_range, numbers), _money_range(role.cost)]
+        cells = [*map(_count_range, numbers), _money_range(role.cost), _time_range(role.seconds)]
         grid.add_row(*(Text(cell) for cell in (*([role.step] if chain else []), role.role, *cells)))
     numbers = [plan.calls, plan.input_tokens, plan.output_tokens]
-    cells = [*map(_count_range, numbers), _money_range(plan.cost)]
+    cells = [*map(_count_range, numbers), _money_range(plan.cost), _time_range(plan.seconds)]
     grid.add_row(*(Text(cell, style="bold") for cell in (*([""] if chain else []), "in all", *cells)))
     what = "target" if plan.target is not None else "all"
     facts = [
         ("tried", f"{plan.sample:,} units gave {plan.sample_rows:,} rows for ${plan.sample_cost:,.4f}"),
-        *(("yield", f"{name}: {rows:.2f} rows for each that it reads") for name, rows in plan.yields.items()),
+        *(
+            ("yield", f"{name}: {_range(rows, '{:.2f}'.format)} rows for each unit")
+            for name, rows in plan.yields.items()
+        ),
         (what, f"{_count_range(plan.rows)} rows from {_count_range(plan.units)} seeds or draws"),
     ]
     if plan.concurrency:
@@ -157,7 +161,6 @@ def show_plan(plan: Plan) -> None:
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """A forecast for programs: ranges as [low, likely, high], null for a number without limit."""
     import dataclasses
-    import math
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -181,7 +184,14 @@ def _compact_count(number: float) -> str:
 
 
 def _money_range(found: Range) -> str:
-    return _range(found, lambda number: f"${number:,.2f}" if found.likely >= 1 else f"${number:,.4f}")
+    return _range(found, _money)
+
+
+def _money(amount: float) -> str:
+    """To the cent; of less than a dollar two digits that say something."""
+    return (
+        f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.{max(2, 1 - math.floor(math.log10(amount)))}f}"
+    )
 
 
 def _time_range(found: Range) -> str:
@@ -195,7 +205,7 @@ def _range(found: Range, text: Callable[[float], str]) -> str:
     if found.high == float("inf"):
         return f"{likely} ({low} or more)"
     high = text(found.high)
-    return likely if low == high else f"{likely} ({low} to {high})"
+    return likely if low == high else f"{likely} ({low}–{high})"
 
 
 def duration(seconds: float) -> str:
