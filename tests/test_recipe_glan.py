@@ -269,7 +269,7 @@ async def test_removing_a_field_by_vote_removes_all_rows_below_it_and_every_othe
 @pytest.mark.parametrize(
     ("votes", "stays"),
     [
-        ([{"remove": 1}, {"keep": 1}, {"remove": 1}], False),
+        ([{"remove": 1}, {"remove": 1}, {"keep": 1}], False),
         ([{"remove": 1}, {"keep": 1}], True),
         ([{"keep": 2, "remove": 1}], True),
         ([{"discipline": " chess", "remove": 1}], False),
@@ -344,13 +344,17 @@ async def test_lines_are_read_in_whatever_they_are_wrapped_and_others_are_reject
 [{json.dumps(subject("Groups", level=2))},
 {json.dumps(subject("Kürzen 数", level="101"), indent=2)}]
 ```
+{{"subject_name": "Broken", "lev
 {{"subject_name": "No level", "subtopics": []}}
 {{"subject_name": " ", "level": "x", "subtopics": []}}
+{{"subject_name": "Rings", "level": "3", "subtopics": ["over two
+lines"]}}
 {{"subject_name": "Cut", "lev"""
-    done = await run(glan, [ALGEBRA], target=12, **few(generator=teacher(subjects_format=wrapped)))
-    assert {(row.subject, row.level) for row in done.rows} == {("Groups", "2"), ("Kürzen 数", "101")}
-    assert [(reason, details) for reason, _, details in shown(done)] == [("unparsed", {"of": "subjects"})] * 3
-    assert shown(done)[2][1] == '{"subject_name": "Cut", "lev'
+    done = await run(glan, [ALGEBRA], target=24, **few(generator=teacher(subjects_format=wrapped)))
+    assert {(row.subject, row.level) for row in done.rows} == {("Groups", "2"), ("Kürzen 数", "101"), ("Rings", "3")}
+    assert [(reason, details) for reason, _, details in shown(done)] == [("unparsed", {"of": "subjects"})] * 4
+    assert shown(done)[0][1] == '{"subject_name": "Broken", "lev'
+    assert shown(done)[3][1] == '{"subject_name": "Cut", "lev'
 
 
 @pytest.mark.parametrize(
@@ -360,7 +364,7 @@ async def test_lines_are_read_in_whatever_they_are_wrapped_and_others_are_reject
         ({"subjects": Reply("1. Gro", finish="length")}, [("truncated", "subjects")], "no_subjects"),
         ({"subjects_format": ""}, [("empty", "subjects")], "no_subjects"),
         ({"subjects_format": "1. Groups\n2. Rings"}, [], "no_subjects"),
-        ({"subjects_format": "{" * 3000}, [("unparsed", "subjects")], "no_subjects"),
+        ({"subjects_format": '{"a":' * 200_000}, [("unparsed", "subjects")], "no_subjects"),
         ({"syllabus": ""}, [("empty", "syllabus")] * 2, "no_sessions"),
         ({"syllabus_format": Reply(lines(session(1, "x")), finish="length")}, [("truncated", "syllabus")] * 2, "no_sessions"),
         ({"syllabus_format": '{"session": "x", "key_concepts": []}'}, [("unparsed", "syllabus")] * 2, "no_sessions"),
@@ -491,3 +495,11 @@ async def test_the_first_rows_of_a_longer_run_are_those_of_a_shorter_one():
     short = await run(glan, target=5, **few())
     long = await run(glan, target=25, **few())
     assert long.rows[:5] == short.rows
+
+
+async def test_a_curriculum_of_which_nothing_is_left_ends_the_run():
+    generator = teacher(subjects=" ")
+    done = await run(glan, [ALGEBRA, CHESS], target=5, **few(generator=generator))
+    assert not done.rows
+    assert [reason for reason, _, _ in shown(done)] == ["empty", "no_subjects"] * 2
+    assert len(generator.questions) == 2

@@ -192,7 +192,7 @@ async def glan(
             up to here. Another number gives other draws.
         temperature: of taxonomy, subjects and syllabi. That the taxonomy takes the same is not confirmed. What brings
             a list into its format is asked at 0, not confirmed either.
-        top_p: of the same, and of the questions.
+        top_p: of the same, and of the questions, where it is not confirmed.
         max_tokens_curriculum: of the same, and of what brings a list into its format. Not confirmed.
         question_temperature: of the questions. Not confirmed.
         max_tokens_question: of a question. Not confirmed.
