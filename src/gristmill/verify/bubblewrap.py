@@ -93,7 +93,9 @@ class Bubblewrap:
         if not wanted or not (prlimit := shutil.which("prlimit", path="/usr/bin:/bin")):
             raise SandboxTrouble("bubblewrap needs a python3 and prlimit (util-linux) that the sandbox's user can start")
         python = wanted[0]
-        self.base = [bwrap, *"--unshare-all --unshare-user --disable-userns".split()]
+        self.base = [bwrap, "--unshare-all"]
+        if not self.filter:  # which denies it too, and takes no time
+            self.base += ["--unshare-user", "--disable-userns"]
         self.base += f"--uid {NOBODY} --gid {NOBODY} --die-with-parent --new-session --as-pid-1 --cap-drop ALL".split()
         self.base += "--ro-bind /usr /usr --symlink usr/bin /bin".split()
         for folder in ("/lib", "/lib64", "/lib32"):
