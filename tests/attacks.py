@@ -4,6 +4,8 @@ As a script: `python tests/attacks.py LINK...` tries all of them and names those
 the same suite as another user.
 """
 
+# ruff: noqa: ASYNC240
+
 from __future__ import annotations
 
 import asyncio
@@ -174,7 +176,9 @@ async def through(links: list[str]) -> list[str]:
             await asyncio.gather(*(attack(name, code) for name, code in ATTACKS.items()))
         if file.read_text() != canary:
             got.append("the host's file was changed")
-        if here := [str(p) for p in (Path(folder, "was-here"), Path("/was-here"), Path("/dev/shm/was-here")) if p.exists()]:
+        if here := [
+            str(p) for p in (Path(folder, "was-here"), Path("/was-here"), Path("/dev/shm/was-here")) if p.exists()
+        ]:
             got.append(f"the host's disk was written: {here}")
         if visitors:
             got.append(f"the host's listeners were visited: {visitors}")

@@ -91,13 +91,15 @@ class Bubblewrap:
         pythons += ["/usr/bin/python3", "/usr/local/bin/python3"]
         wanted = [path for path in pythons if self._runs([path, "-I", "-S", "-c", "pass"])]
         if not wanted or not (prlimit := shutil.which("prlimit", path="/usr/bin:/bin")):
-            raise SandboxTrouble("bubblewrap needs a python3 and prlimit (util-linux) that the sandbox's user can start")
+            raise SandboxTrouble(
+                "bubblewrap needs a python3 and prlimit (util-linux) that the sandbox's user can start"
+            )
         python = wanted[0]
         self.base = [bwrap, "--unshare-all"]
         if not self.filter:  # which denies it too, and takes no time
             self.base += ["--unshare-user", "--disable-userns"]
         self.base += f"--uid {NOBODY} --gid {NOBODY} --die-with-parent --new-session --as-pid-1 --cap-drop ALL".split()
-        self.base += "--ro-bind /usr /usr --symlink usr/bin /bin".split()
+        self.base += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin"]
         for folder in ("/lib", "/lib64", "/lib32"):
             if os.path.islink(folder):
                 self.base += ["--symlink", f"usr{folder}", folder]
@@ -109,9 +111,9 @@ class Bubblewrap:
                 self.base += ["--ro-bind", f"{prefix}/{part}", f"{prefix}/{part}"]
             python = os.path.realpath(python)
         if not python.startswith("/usr/local/"):  # what else was installed there is none of the program's business
-            self.base += "--size 4096 --tmpfs /usr/local --remount-ro /usr/local".split()
+            self.base += ["--size", "4096", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"]
         # /dev/shm and the root are writable unless one says so, and have no limit of size.
-        self.base += "--proc /proc --dev /dev --remount-ro /dev".split()
+        self.base += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
         self.tail = [prlimit, python]
         # Compiled once by that very interpreter: to compile it at every start would take as long as all the rest.
         done = subprocess.run([python, "-I", "-S", "-c", COMPILE, process.GUEST], env={}, capture_output=True, cwd="/")
@@ -128,8 +130,21 @@ class Bubblewrap:
         return done.returncode == 0
 
     def command(self, limits: Limits) -> Command:
-        argv = [*self.base, "--size", str(max(4096, limits.files_kb * 1024)), *"--tmpfs /tmp --chdir /tmp".split()]
-        argv += "--remount-ro / --clearenv --setenv PATH /usr/bin --setenv HOME /tmp --setenv LC_ALL C.UTF-8".split()
+        argv = [*self.base, "--size", str(max(4096, limits.files_kb * 1024)), *["--tmpfs", "/tmp", "--chdir", "/tmp"]]
+        argv += [
+            "--remount-ro",
+            "/",
+            "--clearenv",
+            "--setenv",
+            "PATH",
+            "/usr/bin",
+            "--setenv",
+            "HOME",
+            "/tmp",
+            "--setenv",
+            "LC_ALL",
+            "C.UTF-8",
+        ]
         options, close = dict(self.options), []
         if self.filter:
             read, write = os.pipe()  # one pipe a run, because reading empties it
@@ -146,15 +161,11 @@ class Bubblewrap:
         return Command(argv, {**options, "env": {}, "cwd": "/"}, close)
 
     def run(self, program: Program, limits: Limits, job: Job) -> Verdict:
-        return process.run(
-            self.command(limits), program, limits, job, link=self.name, memory=_watched(limits)
-        )
+        return process.run(self.command(limits), program, limits, job, link=self.name, memory=_watched(limits))
 
     def check(self, program: Program, tests: str, names: list[str] | None, limits: Limits, job: Job) -> Verdict:
         commands = self.command(limits), self.command(limits)
-        return process.check(
-            commands, program, tests, names, limits, job, link=self.name, memory=_watched(limits)
-        )
+        return process.check(commands, program, tests, names, limits, job, link=self.name, memory=_watched(limits))
 
     def close(self) -> None:
         pass

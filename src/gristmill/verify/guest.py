@@ -9,6 +9,10 @@ calls on its stdin and stdout; the one of the tests ("test") asks. Only plain va
 whatever else the program returns stays there, and the tests hold a `Remote` in its place.
 """
 
+# It must catch whatever a hostile program throws, runs on old Pythons, and imports nothing it can do without.
+# ruff: noqa: BLE001, UP031, RUF005, B905, SIM105, SIM115, RET504
+# mypy: ignore-errors
+
 import os
 import sys
 
@@ -193,7 +197,7 @@ class Wire:
             data = self.inp.read(size)
             if len(data) != size:
                 raise ValueError("cut")
-            message, end = decode(data, 0, lambda n: Remote(self, n), self.objects.__getitem__)
+            message, _ = decode(data, 0, lambda n: Remote(self, n), self.objects.__getitem__)
             if type(message) is not tuple or type(message[0]) is not str:
                 raise ValueError("no message")
         except RecursionError:
@@ -320,7 +324,9 @@ def main():
             fields += [name, body]
         data = b"\n" + nonce
         for field in fields:
-            data += b" " + (field if isinstance(field, bytes) else field.encode("utf-8", "surrogatepass")).hex().encode()
+            data += (
+                b" " + (field if isinstance(field, bytes) else field.encode("utf-8", "surrogatepass")).hex().encode()
+            )
         data += b"\n"
         while data:
             data = data[real_write(err, data) :]

@@ -116,7 +116,7 @@ class Guest:
             verdict.line, verdict.code = int(fields[3]), int(fields[4])
             verdict.where = "tests" if fields[5] == b"tests" else "program"
             verdict.files = {fields[i].decode(errors="replace"): fields[i + 1] for i in range(6, len(fields) - 1, 2)}
-            if verdict.outcome not in OUTCOMES:
+            if verdict.outcome not in OUTCOMES:  # the program spoke, or the interpreters lost one another
                 verdict.outcome = "exit"
         else:
             code = self.process.returncode or 0
@@ -124,12 +124,12 @@ class Guest:
         return verdict
 
 
-OUTCOMES = {"ok", "wrong", "error", "exit", "memory", "lost"}
+OUTCOMES = {"ok", "wrong", "error", "exit", "memory"}
 
 
 def run(command: Command, program: Program, limits: Limits, job: Job, *, link: str, memory: int) -> Verdict:
     files = {name: body.encode() if isinstance(body, str) else body for name, body in program.files.items()}
-    task = {"mode": "run", "code": program.code, "stdin": program.stdin.encode(), "files": files}
+    task: dict[str, Any] = {"mode": "run", "code": program.code, "stdin": program.stdin.encode(), "files": files}
     task |= {"keep": program.keep, "names": None}
     started = time.monotonic()
     guest = Guest(command, task, limits, memory)
@@ -162,16 +162,22 @@ def check(
     supervise([solver, judge], started + limits.seconds, job)
     seconds = time.monotonic() - started
     said = judge.verdict(link, seconds)
-    if said.outcome == "lost":
+    if lost_other(judge):
         # The program's interpreter is gone. What it says of itself is believed, as long as it is nothing good.
         said = solver.verdict(link, seconds)
-        if said.outcome in ("ok", "wrong", "lost"):
+        if said.outcome in ("ok", "wrong") or lost_other(solver):
             said.outcome = "exit"
         return said
     if said.outcome == "timeout" and solver.over not in (None, "timeout"):
         said.outcome = solver.over
     said.stdout, said.stderr = "", (said.stderr + solver.verdict(link, seconds).stderr)[: limits.output_kb * 1024]
     return said
+
+
+def lost_other(guest: Guest) -> bool:
+    """Whether the other interpreter went away from it."""
+    fields = guest.report()
+    return guest.over is None and fields is not None and fields[0] == b"lost"
 
 
 def supervise(guests: list[Guest], deadline: float, job: Job) -> None:
@@ -185,7 +191,7 @@ def supervise(guests: list[Guest], deadline: float, job: Job) -> None:
         for guest in guests:
             for pipe in guest.pipes()[1:]:
                 select.register(pipe, selectors.EVENT_READ, guest)
-        job.on_cancel(lambda: os.write(wake_write, b"x") and None)
+        job.on_cancel(lambda: void(os.write(wake_write, b"x")))
         look = time.monotonic() + WATCH
         left = 2 * len(guests)
         while left and not job.cancelled:
@@ -295,6 +301,10 @@ def _settle(guest: Guest) -> None:
     for pipe in guest.pipes():
         with suppress(OSError):
             pipe.close()
+
+
+def void(_: object) -> None:
+    pass
 
 
 def used(pid: int) -> int:

@@ -177,13 +177,15 @@ class Sandbox:
         job = Job()
         begun = threading.Event()
 
-        def guarded() -> T | None:
+        def guarded() -> T:
             begun.set()
-            return None if job.cancelled else work(job)
+            if job.cancelled:
+                raise SandboxTrouble("cancelled")
+            return work(job)
 
         future = asyncio.get_running_loop().run_in_executor(self._threads, guarded)
         try:
-            return await asyncio.shield(future)  # type: ignore[return-value]
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
             job.cancel()
             if begun.is_set() or not future.cancel():
@@ -213,4 +215,6 @@ def tried(link: Link, job: Job) -> None:
     secrets = [key for key, value in os.environ.items() if len(value) > 7 and value in attack.stdout]
     secrets = [key for key in secrets if os.environ[key] not in ("/usr/bin", "C.UTF-8")]
     if through or secrets or not attack.ok or not attack.stdout.endswith("end\n"):
-        raise SandboxTrouble(f"{link.name} does not hold: {through or secrets or attack.outcome} {attack.stderr[-300:]}")
+        raise SandboxTrouble(
+            f"{link.name} does not hold: {through or secrets or attack.outcome} {attack.stderr[-300:]}"
+        )
