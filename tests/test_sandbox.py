@@ -105,10 +105,10 @@ async def test_outcomes_are_told_apart(link):
 
 
 async def test_a_program_and_its_verdict_survive_a_journal():
-    program = Program("print(1)", files={"a": "text"}, keep=["b"])
+    program = Program("print(1)", files={"a": b"text"}, keep=["b"])
     verdict = Verdict("error", stdout="\x1b", files={"b": b"\xff"}, error="ValueError")
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
-    assert msgspec.json.decode(msgspec.json.encode(program), type=Program).code == program.code
+    assert msgspec.json.decode(msgspec.json.encode(program), type=Program) == program
 
 
 TESTS = """
@@ -307,8 +307,7 @@ async def test_a_link_that_does_not_hold_is_not_used(monkeypatch):
 
     def leaky(self, limits):
         command = plain(self, limits)
-        at = command.argv.index("--clearenv")
-        command.argv[at : at + 1] = ["--ro-bind", "/etc", "/etc"]
+        command.argv[1:1] = ["--ro-bind", "/etc", "/etc"]
         return command
 
     monkeypatch.setattr(bubblewrap.Bubblewrap, "command", leaky)

@@ -241,7 +241,10 @@ class Wire:
                     what, lambda other: target == other
                 )(*([target] if what != "__eq__" else args))
             else:
-                value = getattr(target, what)(*args)
+                method = getattr(type(target), what, None)
+                if method is None:
+                    raise TypeError("%s has no %s" % (type(target).__name__, what))
+                value = method(target, *args)
             reply = ("value", value, [a if isinstance(a, (list, dict, set, bytearray)) else None for a in args])
         except (SystemExit, KeyboardInterrupt, GeneratorExit):
             reply = ("exit",)

@@ -98,6 +98,8 @@ class Monty:
             frames = error.traceback()
             verdict.error, verdict.line = type(error.exception()).__name__, frames[-1].line if frames else 0
             verdict.message = error.display(format="msg")[:2000]
+            if repr(error.exception()) == repr(session.raised):
+                session.where = "program"
             verdict.outcome = _outcome(verdict, session, time.monotonic() - started, limits)
             verdict.where = session.where
         except (MontyError, TypeError, ValueError, OverflowError) as error:  # a value that does not cross
@@ -132,6 +134,7 @@ class Session:
     def __init__(self, pool: Any, limits: Limits, job: Job, until: float, printed: Any) -> None:
         self.pool, self.limits, self.job, self.until, self.printed = pool, limits, job, until, printed
         self.where: Any = "program"
+        self.raised: BaseException | None = None
         self.defines: dict[str, None] = {}
 
     def __enter__(self) -> Session:
@@ -161,7 +164,7 @@ class Session:
 
     def drive(self, tests: str, program: Session, names: list[str] | None) -> None:
         """Run tests that call what `program` defined."""
-        from pydantic_monty import FunctionSnapshot, MontyComplete
+        from pydantic_monty import FunctionSnapshot, MontyComplete, MontyRuntimeError
 
         known = [name for name in program.defines if name not in BUILTINS and (names is None or name in names)]
         if known:
@@ -173,8 +176,15 @@ class Session:
             asked = str(step.function_name) if isinstance(step, FunctionSnapshot) and not step.is_os_function else ""
             if asked.startswith("gristmill_") and asked[10:] in known:
                 program.where = "program"
-                step = step.resume({"return_value": program.call(asked[10:], step.args, step.kwargs)})
+                try:
+                    answer = {"return_value": program.call(asked[10:], step.args, step.kwargs)}
+                except MontyRuntimeError as error:
+                    program.raised = error.exception()
+                    if isinstance(program.raised, MemoryError | TimeoutError | RecursionError):
+                        raise
+                    answer = {"exception": program.raised}  # the tests may expect it
                 program.where = "tests"
+                step = step.resume(answer)
             else:
                 step = step.resume_auto()
 

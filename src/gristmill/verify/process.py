@@ -128,8 +128,12 @@ OUTCOMES = {"ok", "wrong", "error", "exit", "memory"}
 
 
 def run(command: Command, program: Program, limits: Limits, job: Job, *, link: str, memory: int) -> Verdict:
-    files = {name: body.encode() if isinstance(body, str) else body for name, body in program.files.items()}
-    task: dict[str, Any] = {"mode": "run", "code": program.code, "stdin": program.stdin.encode(), "files": files}
+    task: dict[str, Any] = {
+        "mode": "run",
+        "code": program.code,
+        "stdin": program.stdin.encode(errors="replace"),
+        "files": program.files,
+    }
     task |= {"keep": program.keep, "names": None}
     started = time.monotonic()
     guest = Guest(command, task, limits, memory)
@@ -150,9 +154,10 @@ def check(
     memory: int,
 ) -> Verdict:
     common: dict[str, Any] = {"stdin": b"", "files": {}, "keep": [], "names": names}
-    files = {name: body.encode() if isinstance(body, str) else body for name, body in program.files.items()}
     started = time.monotonic()
-    solver = Guest(commands[0], {**common, "mode": "solve", "code": program.code, "files": files}, limits, memory)
+    solver = Guest(
+        commands[0], {**common, "mode": "solve", "code": program.code, "files": program.files}, limits, memory
+    )
     try:
         judge = Guest(commands[1], {**common, "mode": "test", "code": tests}, limits, memory)
     except BaseException:

@@ -23,7 +23,7 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True):
 
     code: str
     stdin: str = ""
-    files: dict[str, str | bytes] = {}
+    files: dict[str, bytes] = {}
     """Files that lie in its folder at the start, by name; no folders."""
     keep: list[str] = []
     """Names of files to hand back afterwards, where they exist."""
