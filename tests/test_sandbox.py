@@ -252,15 +252,14 @@ def test_no_attack_gets_through_as_an_ordinary_user(link):
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        works = (
+            "import subprocess, sys, msgspec, gristmill.verify\nsubprocess.run([sys.executable, '-c', ''], check=True)"
+        )
         for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
-            try:
-                works = subprocess.run(
-                    [*as_nobody, python, "-c", "import msgspec, gristmill.verify"], env=environment, cwd="/"
-                )
-            except OSError:
-                continue
-            if works.returncode == 0:
-                break
+            with contextlib.suppress(OSError):
+                tried = subprocess.run([*as_nobody, python, "-c", works], env=environment, cwd="/", capture_output=True)
+                if tried.returncode == 0:
+                    break
         else:
             pytest.skip("no Python here that an ordinary user can start, with these packages")
         script = str(Path(attacks.__file__))
