@@ -103,7 +103,9 @@ def parse(text: str) -> Spec:
         known = f"{', '.join(f'{name}:' for name in BACKENDS)}"
         name = re.split(r"[,@]", text)[0]
         if colon and not re.search(r"[/.\d]", backend) and len(backend) < 20:
-            raise BadInput(f"unknown backend {backend!r}: {nearest(backend, BACKENDS)} (a model is BACKEND:MODEL[@URL])")
+            raise BadInput(
+                f"unknown backend {backend!r}: {nearest(backend, BACKENDS)} (a model is BACKEND:MODEL[@URL])"
+            )
         guess = f"embedded:{name}" if name.endswith(".gguf") else f"openai:{name}"
         raise BadInput(f"{name!r} names no backend ({known}): did you mean {guess}?")
     rest, *parts = re.split(r",(?=[A-Za-z_-]+=)", rest)
