@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Chat,
         Complete,
         Embed,
+        Execute,
         Image,
         Message,
         Reply,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         user,
     )
     from gristmill.rows import Completion, Conversation, Document, Instruction, Labelled, Preference, Row, Rows, Turn
+    from gristmill.verify.values import Program, Verdict
 
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
 _HOMES = {
@@ -41,9 +43,10 @@ _HOMES = {
     "gristmill.engine.run": ["Run"],
     "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],
     "gristmill.models.protocol": [
-        *["Chat", "Complete", "Embed", "Reward", "Score"],
+        *["Chat", "Complete", "Embed", "Execute", "Reward", "Score"],
         *["Image", "Message", "Reply", "assistant", "system", "user"],
     ],
+    "gristmill.verify.values": ["Program", "Verdict"],
     "gristmill.rows": [
         *["Completion", "Conversation", "Document", "Instruction", "Labelled", "Preference"],
         *["Row", "Rows", "Turn"],
@@ -63,6 +66,7 @@ __all__ = [
     "Document",
     "Embed",
     "EndpointDown",
+    "Execute",
     "GristmillError",
     "Image",
     "Instruction",
@@ -70,6 +74,7 @@ __all__ = [
     "Message",
     "Plan",
     "Preference",
+    "Program",
     "Recipe",
     "Refused",
     "Reply",
@@ -82,6 +87,7 @@ __all__ = [
     "Step",
     "Turn",
     "Unparsed",
+    "Verdict",
     "Waiting",
     "aplan",
     "arerun",

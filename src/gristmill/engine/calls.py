@@ -24,6 +24,7 @@ from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, U
 from gristmill.models.protocol import (
     Answer,
     Backend,
+    Job,
     Message,
     Messages,
     Parsed,
@@ -34,6 +35,7 @@ from gristmill.models.protocol import (
     assistant,
     user,
 )
+from gristmill.verify.values import Limits, Program, Verdict
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -47,6 +49,7 @@ _stable = msgspec.json.Encoder(order="deterministic")
 _encode = msgspec.json.Encoder().encode
 _reply = msgspec.json.Decoder(Reply)
 _any = msgspec.json.Decoder()
+_verdict = msgspec.json.Decoder(Verdict)
 REFUSALS: dict[str, type[Refused]] = {cls.__name__: cls for cls in (Refused, PromptTooLong)}
 
 
@@ -129,6 +132,18 @@ class Handle:
         question = Question("score", prompt=prompt, continuation=continuation)
         [tokens] = await self._samples(question, 1, _any)
         return msgspec.convert(tokens, list[Token])
+
+    async def run(self, program: Program | str, *, limits: Limits | None = None) -> Verdict:
+        return await self._execute(Job(_program(program), limits))
+
+    async def check(
+        self, program: Program | str, tests: str, *, names: list[str] | None = None, limits: Limits | None = None
+    ) -> Verdict:
+        return await self._execute(Job(_program(program), limits, tests, names))
+
+    async def _execute(self, job: Job) -> Verdict:
+        [verdict] = await self._samples(Question("execute", job=job), 1, _verdict)
+        return verdict
 
     async def _sample(self, question: Question, n: int | None) -> Reply | list[Reply]:
         replies = await self._samples(question, 1 if n is None else n, _reply)
@@ -226,6 +241,10 @@ def _messages(messages: Messages) -> list[Message]:
     if not messages:
         raise ValueError("a chat needs at least one message")
     return list(messages)
+
+
+def _program(program: Program | str) -> Program:
+    return Program(program) if isinstance(program, str) else program
 
 
 def _sampling(given: dict[str, Any]) -> dict[str, Any]:

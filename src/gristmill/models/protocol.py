@@ -11,6 +11,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_c
 
 import msgspec
 
+from gristmill.verify import values
+from gristmill.verify.values import Program, Verdict
+
 S = TypeVar("S")
 
 
@@ -106,7 +109,7 @@ class Answer(msgspec.Struct):
     """What a backend returns: up to n samples, and what the request used. Fewer than n: the engine asks for the rest."""
 
     samples: list[Any]
-    """`Reply` for chat and complete; list[float] for embed; float for reward."""
+    """`Reply` for chat and complete; list[float] for embed; float for reward; `Verdict` for execute."""
     usage: Usage
     limits: Limits | None = None
     """None: the endpoint does not say."""
@@ -163,9 +166,42 @@ class Score(Capability, Protocol):
     async def score(self, prompt: str, continuation: str) -> list[Token]: ...
 
 
-CAPABILITIES: dict[str, type[Capability]] = {c.__name__: c for c in (Chat, Complete, Embed, Reward, Score)}
-METHODS = {"chat": "Chat", "complete": "Complete", "embed": "Embed", "reward": "Reward", "score": "Score"}
+class Execute(Capability, Protocol):
+    """Runs Python that a model wrote, in a sandbox. Verdicts are journaled like any answer."""
+
+    async def run(self, program: Program | str, *, limits: values.Limits | None = None) -> Verdict:
+        """Run a script to its end."""
+
+    async def check(
+        self,
+        program: Program | str,
+        tests: str,
+        *,
+        names: list[str] | None = None,
+        limits: values.Limits | None = None,
+    ) -> Verdict:
+        """Whether `tests`, a script of asserts over what the program defines (or only over `names` of it), pass."""
+
+
+CAPABILITIES: dict[str, type[Capability]] = {c.__name__: c for c in (Chat, Complete, Embed, Reward, Score, Execute)}
+METHODS = {
+    "chat": "Chat",
+    "complete": "Complete",
+    "embed": "Embed",
+    "reward": "Reward",
+    "score": "Score",
+    "execute": "Execute",
+}
 """Which capability each kind of call needs."""
+
+
+class Job(msgspec.Struct, omit_defaults=True):
+    """A program to run; with `tests` also to be judged by them."""
+
+    program: Program
+    limits: values.Limits | None = None
+    tests: str | None = None
+    names: list[str] | None = None
 
 
 class Question(msgspec.Struct, omit_defaults=True):
@@ -176,6 +212,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     embed:    texts: list[str]                     (samples: one vector a text, whatever n)
     reward:   messages: list[Message]
     score:    prompt: str, continuation: str
+    execute:  job: Job
     """
 
     kind: str
@@ -185,6 +222,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     texts: list[str] = []
     sampling: dict[str, Any] = {}
     schema: dict[str, Any] | None = None
+    job: Job | None = None
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -1,5 +1,5 @@
 """A model's name: BACKEND:MODEL[@URL][,key=ENV_NAME][,context=N][,price=IN/OUT][,as=complete][,timeout=SECONDS]
-[,concurrency=N], and for `embedded:` also [,slots=N][,threads=N].
+[,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. `sandbox:python` runs code.
 
 MODEL may hold ":" and "/" (openai:qwen2.5:7b@http://localhost:11434/v1). A key is never part of it, only the name of
 the environment variable that holds one.
@@ -24,6 +24,8 @@ from gristmill.models.protocol import Answer, Backend, Message, Price, Question
 
 DEFAULT = "embedded:smollm2-135m-instruct"
 """Who plays a role that was given no model: needs no key, no network after the first time, and no GPU."""
+SANDBOX = "sandbox:python"
+"""What plays a role that runs code, unless one is named for that very role."""
 
 # Backend: its module and the options it takes.
 _REMOTE = ("key", "context", "price", "as", "timeout", "concurrency")
@@ -31,6 +33,7 @@ BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedded": ("gristmill.models.embedded", ("context", "as", "timeout", "slots", "threads")),
     "litellm": ("gristmill.models.litellm", _REMOTE),
     "openai": ("gristmill.models.openai", _REMOTE),
+    "sandbox": ("gristmill.models.sandbox", ("timeout", "concurrency")),
 }
 
 WHO_CAN = {
@@ -38,6 +41,7 @@ WHO_CAN = {
     "Complete": "embedded:, openai:MODEL@URL of a vLLM or llama.cpp server, openai:gpt-3.5-turbo-instruct",
     "Embed": "openai:text-embedding-3-small, openai:MODEL@URL of a server with an embedding model",
     "Score": "openai:MODEL@URL of a vLLM server",
+    "Execute": "sandbox:python",
     "Reward": "a backend of your own (gristmill.models.protocol.Backend), given from Python",
 }
 
@@ -96,9 +100,9 @@ def parse(text: str) -> Spec:
     text = text.strip()
     backend, colon, rest = text.partition(":")
     if backend in BACKENDS and not rest:
-        if backend != "embedded":
+        if backend not in ("embedded", "sandbox"):
             raise BadInput(f"{backend}: which model? Write {backend}:MODEL")
-        rest = DEFAULT.partition(":")[2]
+        rest = (SANDBOX if backend == "sandbox" else DEFAULT).partition(":")[2]
     if backend not in BACKENDS:
         known = f"{', '.join(f'{name}:' for name in BACKENDS)}"
         name = re.split(r"[,@]", text)[0]
@@ -112,6 +116,8 @@ def parse(text: str) -> Spec:
     model, url = rest, ""
     for at in re.finditer(r"@(?=https?://)", rest):
         model, url = rest[: at.start()], rest[at.end() :]
+    if backend == "sandbox" and (model != "python" or url):
+        raise BadInput(f"sandbox: runs Python on this machine: write {SANDBOX}")
     if url and backend == "embedded":
         raise BadInput("embedded: runs on this machine and takes no URL; for a server of your own: openai:MODEL@URL")
     if not model or model != model.strip() or (url and "," in url) or (backend != "embedded" and "," in model):

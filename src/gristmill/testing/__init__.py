@@ -18,8 +18,9 @@ from gristmill.contract import Recipe
 from gristmill.errors import BadInput
 from gristmill.execute import Result, config_of
 from gristmill.models.protocol import CAPABILITIES, Answer, Message, Price, Question, Reply, Text, Usage
+from gristmill.verify.values import Verdict
 
-Said = str | Reply | float | list[float] | Exception
+Said = str | Reply | float | list[float] | Verdict | Exception
 Script = Sequence[Said] | Callable[[Question], Said]
 
 
@@ -92,6 +93,8 @@ def text_of(question: Question) -> str:
     """All that a model gets to read, as one text."""
     if question.kind in ("chat", "reward"):
         return "\n\n".join(_content(message) for message in question.messages)
+    if question.job:
+        return f"{question.job.program.code}\n\n{question.job.tests or ''}".rstrip()
     return "\n".join(question.texts) if question.kind == "embed" else question.prompt + question.continuation
 
 
