@@ -134,7 +134,7 @@ async def test_without_a_label_token_in_the_table_the_reply_is_rejected_and_not_
 
 
 async def test_label_words_elsewhere_in_the_text_do_not_count():
-    text = "A Positive (Sentiment: Negative) mess, all Negative"
+    text = "(So Positive) A Positive (Sentiment: Negative) mess, all Negative"
     said = f" {text} (Sentiment: Positive)"
     found = tokens(said, {" Negative": {" Negative": log(0.9)}, " Positive": {" Positive": log(0.9)}})
     found[-2].top = {" Positive": log(0.3), " Negative": log(0.1)}
