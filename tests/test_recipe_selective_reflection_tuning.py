@@ -223,6 +223,7 @@ async def test_an_instruction_reflection_that_cannot_be_read_is_rejected_and_the
 async def test_a_response_reflection_that_cannot_be_read_leaves_nothing_to_emit():
     done = await made(judge=teacher(qa=f"[Better Answer] {BETTER['QA']}"))
     assert (done.rows, reasons(done)) == ([], ["no_markers", "not_improved"])
+    assert done.calls == 3 + 3 * 4  # three versions are left to score
     done = await made(judge=teacher(a="[Better Answer]"))
     assert ([row.source for row in done.rows], reasons(done)) == (["QA"], ["no_markers"])
 
