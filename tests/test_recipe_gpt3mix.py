@@ -239,6 +239,7 @@ async def test_class_balanced_prompts_show_one_example_of_each_of_two_classes():
     shown = [re.findall(r"Sentiment: (\w+)", prompt) for prompt in generator.prompts]
     assert all(len(set(labels)) == 2 for labels in shown)
     assert sum("Rare" in labels for labels in shown) > 10  # of 30; by chance among all rows it would be 2
+    assert len(set(re.findall(r"review: (text \d+) ", "".join(generator.prompts)))) > 10
     generator = mixes(written(top={" Rare": -1.0}))
     options = {"strategy": "class-balanced", "k_examples": 4, "num_classes_in_prompt": 1}
     await run(gpt3mix, rows, generator=generator, **options, **FILMS)

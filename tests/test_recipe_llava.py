@@ -225,6 +225,10 @@ async def test_words_that_only_look_like_a_source_pass():
     assert outcome(await only("conversation", said)) == (["conversation"], [])
 
 
+async def test_a_description_that_is_declined_is_no_description():
+    assert outcome(await only("detail", "I'm sorry, but I can't describe images.")) == ([], ["refusal"])
+
+
 async def test_a_reply_with_a_mark_of_its_own_is_rejected():
     done = await only("conversation", DIALOGUE.replace("A horse.", "A <image> horse."))
     assert outcome(done) == ([], ["image_mark"])
@@ -282,6 +286,11 @@ async def test_a_phrase_seen_twice_adds_nothing_and_one_of_three_captions_adds_a
     assert [(r.reason, r.details) for r in done.rejects] == [
         ("rare", {"frequency": 2}), ("rare", {"frequency": 2}), ("no_phrase", {}),
     ]  # fmt: skip
+
+
+async def test_a_phrase_that_is_too_rare_adds_nothing_whatever_the_cap():
+    done = await run(llava_pretrain, captioned(*["a zebra"] * 3), noun_phrase_min_freq=4, noun_phrase_cap=2)
+    assert outcome(done) == ([], ["rare"] * 3)
 
 
 async def test_a_phrase_of_500_captions_adds_a_hundred_of_them_by_chance():

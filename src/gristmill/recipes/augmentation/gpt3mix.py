@@ -2,7 +2,7 @@
 them."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from itertools import chain, zip_longest
 from math import exp
 from random import Random
@@ -92,7 +92,7 @@ async def gpt3mix(
         the most probable tokens where the label begins is a label; details: top) and `unaligned_tokens` (the tokens do
         not hold the label as it stands in the text); with hard labels `unknown_label` (details: label).
     """
-    words = {label.lower(): word.lower() for label, word in (verbalisers or {}).items()}
+    words = {label.strip().lower(): word.strip().lower() for label, word in (verbalisers or {}).items()}
     words = words or {label: label for label in sorted({name(row) for row in rows})}
     check_labels(rows, words, k_examples)
     text_cue, label_cue = capital(text_type), capital(label_type)
@@ -105,20 +105,23 @@ async def gpt3mix(
     if soft_labels:
         sampling |= {"logprobs": True, "top_logprobs": top_logprobs}
 
-    chance = run.rng("examples")
-    slots: list[list[Labelled]] = []
+    chance, wanted = run.rng("examples"), range(multiplier * len(rows))
+    slots: list[list[Labelled]]
     if strategy in ("closest", "furthest"):
         if embedder is None or k_examples != 2:
             raise BadInput(f"gpt3mix: {strategy} draws pairs by their embeddings: bind the role `embedder`, and leave "
                            f"k_examples at 2 (it is {k_examples})")  # fmt: skip
         batches = [rows[start : start + EMBEDDED] for start in range(0, len(rows), EMBEDDED)]
         placed = await run.map(lambda batch: embedder.embed([row.text for row in batch]), batches, name="place")
-        pairs = odds_of_pairs([*chain(*placed)], nearer=strategy == "closest")
-        slots = [draw_pair(chance, rows, pairs) for _ in range(multiplier * len(rows))]
+        odds = odds_of_pairs([*chain(*placed)], nearer=strategy == "closest")
+        firsts = chance.choices(range(len(rows)), odds.sum(axis=1).tolist(), k=len(wanted))
+        seconds = [chance.choices(range(len(rows)), odds[first].tolist())[0] for first in firsts]
+        slots = [[rows[first], rows[second]] for first, second in zip(firsts, seconds, strict=True)]
     elif strategy == "class-balanced":
-        slots = [balanced(chance, rows, k_examples, num_classes_in_prompt) for _ in range(multiplier * len(rows))]
+        classes = [[row for row in rows if name(row) == label] for label in sorted({name(row) for row in rows})]
+        slots = [balanced(chance, classes, k_examples, num_classes_in_prompt) for _ in wanted]
     else:
-        slots = [chance.sample(list(rows), k_examples) for _ in range(multiplier * len(rows))]
+        slots = [chance.sample(rows, k_examples) for _ in wanted]
 
     async def mix(slot: int) -> tuple[int, MixedText] | None:
         shown = [
@@ -182,12 +185,10 @@ def check_labels(rows: Rows[Labelled], words: dict[str, str], k_examples: int) -
         )
 
 
-def balanced(chance: Random, rows: Sequence[Labelled], k: int, classes: int) -> list[Labelled]:
-    """k rows, from `classes` classes in turn; from further ones only where those have too few."""
-    labels = sorted({name(row) for row in rows})
-    pools = [[row for row in rows if name(row) == label] for label in chance.sample(labels, len(labels))]
-    mixed = [chance.sample(pool, len(pool)) for pool in pools]
-    turns = chain(zip_longest(*mixed[:classes]), zip_longest(*mixed[classes:]))
+def balanced(chance: Random, classes: list[list[Labelled]], k: int, most: int) -> list[Labelled]:
+    """k rows, from `most` of the classes in turn; from further ones only where those have too few."""
+    mixed = [chance.sample(rows, min(k, len(rows))) for rows in chance.sample(classes, len(classes))]
+    turns = chain(zip_longest(*mixed[:most]), zip_longest(*mixed[most:]))
     return [row for turn in turns for row in turn if row is not None][:k]
 
 
@@ -201,12 +202,6 @@ def odds_of_pairs(vectors: list[list[float]], *, nearer: bool) -> Any:
     odds = np.exp(similarity if nearer else -similarity)
     np.fill_diagonal(odds, 0.0)
     return odds
-
-
-def draw_pair(chance: Random, rows: Sequence[Labelled], odds: Any) -> list[Labelled]:
-    [first] = chance.choices(range(len(rows)), odds.sum(axis=1).tolist())
-    [second] = chance.choices(range(len(rows)), odds[first].tolist())
-    return [rows[first], rows[second]]
 
 
 def read_item(continuation: str, text_cue: str, label_cue: str) -> tuple[str, int, str]:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 from gristmill import Chat, Conversation, Message, Reply, Row, Run, Turn, assistant, recipe, system, user
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.prompts import Prompt
+from gristmill.ops.text import is_refusal
 
 CONVERSATION = Prompt(
     """You are a visual assistant, and you are looking at one image. Its content is told to you in {count} sentences, each about the same image. Answer all questions as if you saw the image itself.
@@ -287,8 +288,9 @@ async def llava(
     Rejects: images with `no_captions`, `no_objects` (for detail and complex; details: response_type), `bad_box` (not
         from 0 to 1, or turned over; details: name, bbox); responses `empty`, `truncated`, `unparsed` (not blocks of
         Question and Answer in turns, or not one pair for complex, or blocks in a description; details: blocks),
-        `gives_away_source` (names captions, boxes or coordinates; details: words), `image_mark` (has <image> in it).
-        All with response_type. The paper asks the teacher not to name its sources; that it is checked is ours.
+        `refusal`, `gives_away_source` (names captions, boxes or coordinates; details: words), `image_mark` (has <image>
+        in it). All with response_type. The paper asks the teacher not to name its sources; the last three checks are
+        ours.
     """
     captions = [caption for given in picture.captions if (caption := " ".join(given.split()))][:captions_per_image]
     if not captions:
@@ -350,9 +352,11 @@ def read(reply: Reply, kind: ResponseType) -> list[str]:
         said = [block.removeprefix(head).strip() for block, head in zip(blocks, heads, strict=True)]
         in_turns = [HEADS.findall(block) for block in blocks] == [[head] for head in heads] and len(blocks) % 2 == 0
         whole = all(said) and all(block.startswith((QUESTION, ANSWER)) for block in blocks)
-        sound = in_turns and whole and len(blocks) >= 2 and (kind != "complex" or len(blocks) == 2)
+        sound = in_turns and whole and (kind != "complex" or len(blocks) == 2)
     if not sound:
         raise Bad("unparsed", blocks=len(blocks))
+    if is_refusal(text):
+        raise Bad("refusal")
     if found := SOURCES.search(text):
         raise Bad("gives_away_source", words=found[0])
     if IMAGE in text:

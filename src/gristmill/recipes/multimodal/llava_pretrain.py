@@ -88,10 +88,9 @@ async def llava_pretrain(
     chance = run.rng("captions")
     chosen: dict[int, None] = {}
     for _, numbers in sorted(holders.items(), key=lambda item: (len(item[1]), item[0])):
-        if len(numbers) > noun_phrase_cap:
-            chosen |= dict.fromkeys(chance.sample(numbers, noun_phrase_cap))
-        elif len(numbers) >= noun_phrase_min_freq:
-            chosen |= dict.fromkeys(numbers)
+        if len(numbers) >= noun_phrase_min_freq:
+            over = len(numbers) > noun_phrase_cap
+            chosen |= dict.fromkeys(chance.sample(numbers, noun_phrase_cap) if over else numbers)
 
     for number, row in enumerate(rows):
         if number not in chosen:
