@@ -13,7 +13,9 @@ from gristmill.contract import argument_docs
 NAMES = list(recipes.survey())
 ROOT = Path(recipes.__file__).parent
 MODULES = sorted(
-    path for part in ("distillation", "augmentation", "preference") for path in (ROOT / part).rglob("*.py")
+    path
+    for part in ("distillation", "augmentation", "preference", "multimodal")
+    for path in (ROOT / part).rglob("*.py")
 )
 COORDINATES = ["title", "part", "paper", "year", "stages", "category", "functions", "modality", "domain", "summary"]
 
