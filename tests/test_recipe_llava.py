@@ -146,6 +146,8 @@ async def test_rows_export_as_conversations(format, tmp_path):
     export(done.folder, format, tmp_path / "rows.jsonl")
     record = json.loads((tmp_path / "rows.jsonl").read_text())
     turns = record["conversations" if format == "sharegpt" else "messages"]
+    path = record["image"] if format == "sharegpt" else record["images"]
+    assert path == (IMAGE["image"] if format == "sharegpt" else [IMAGE["image"]])
     speakers = {"sharegpt": ["human", "gpt"], "trl-sft": ["user", "assistant"]}[format]
     assert [turn.get("from", turn.get("role")) for turn in turns] == speakers * 2
     assert "<image>" in (turns[0].get("value") or turns[0]["content"])

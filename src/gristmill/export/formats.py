@@ -26,9 +26,9 @@ def _prompt(row: Record) -> str:
 
 
 def trl_sft(row: Record) -> Record:
-    """TRL's SFTTrainer: `messages`, `prompt` and `completion`, or `text`."""
+    """TRL's SFTTrainer: `messages`, `prompt` and `completion`, or `text`; `images` beside messages that are about one."""
     if "messages" in row:
-        return {"messages": row["messages"]}
+        return {"messages": row["messages"], **({"images": [row["image"]]} if row.get("image") else {})}
     if "instruction" in row and "output" in row:
         return {"messages": [_turn("user", _prompt(row)), _turn("assistant", row["output"])]}
     if "prompt" in row and "completion" in row:
@@ -64,15 +64,16 @@ def openai(row: Record) -> Record:
     if "prompt" in record:
         return {"messages": [_turn("user", record["prompt"]), _turn("assistant", record["completion"])]}
     if "messages" in record:
-        return record
+        return {"messages": record["messages"]}
     raise _unfit("openai", row, "messages, or instruction and output, or prompt and completion")
 
 
 def sharegpt(row: Record) -> Record:
-    """ShareGPT: `conversations` of `from` (human, gpt, system) and `value`."""
+    """ShareGPT: `conversations` of `from` (human, gpt, system) and `value`; `image` beside them, as LLaVA's trainer reads."""
     names = {"user": "human", "assistant": "gpt"}
     turns = openai(row)["messages"]
-    return {"conversations": [{"from": names.get(t["role"], t["role"]), "value": t["content"]} for t in turns]}
+    record = {"conversations": [{"from": names.get(t["role"], t["role"]), "value": t["content"]} for t in turns]}
+    return record | ({"image": row["image"]} if row.get("image") else {})
 
 
 def jsonl(row: Record) -> Record:
