@@ -1019,3 +1019,27 @@ async def test_rejects_of_an_early_step_are_no_drought_while_a_late_one_works(mo
 
     done = await chain([picky, Step(grade, least=0)], seeds=seeds(400), model=Late(numbered), target=30)
     assert (len(done.rows), done.stopped) == (30, None)
+
+
+async def test_a_recipe_that_goes_on_for_ever_gets_all_that_comes_before_it_whatever_the_target():
+    @recipe("taxonomy")
+    async def taxonomy(rows: Rows[Ask], run: Run) -> AsyncIterator[Ask]:
+        """Twelve nodes of whatever is given."""
+        for number in range(12):
+            run.link(made := Ask(f"{rows[0].question}.{number}"), rows[0])
+            yield made
+
+    @recipe("homework", endless=True)
+    async def homework(rows: Rows[Ask], run: Run) -> AsyncIterator[Ask]:
+        """Goes round and round."""
+        for number in itertools.count():
+            made = Ask(f"{number} of {len(rows)}")
+            run.link(made, rows[number % len(rows)])
+            yield made
+
+    for target in (5, 40):
+        done = await gristmill.arun(Chain([taxonomy, homework]), seeds=seeds(1), target=target, out=folder())
+        assert [row.question for row in done.rows] == [f"{number} of 12" for number in range(target)]
+    done = await gristmill.arun(Chain([answer, Step(homework, mapping={"question": "prompt"})]), seeds=seeds(3), target=5,
+                                model=Scripted(numbered), out=folder())  # fmt: skip
+    assert [row.question for row in done.rows] == [f"{number} of 3" for number in range(5)]

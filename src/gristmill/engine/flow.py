@@ -84,7 +84,11 @@ class Flow:
         """The steps between barriers; each segment but the first begins with a recipe over a whole set."""
         # Only where that can give other rows: what lies behind a barrier, chance there included, gets no copy to see.
         chance = any(stage.recipe.roles or stage.recipe.wants_run for stage in self.segments[0])
-        self.again = chance and target is not None and units is None and stages[0].recipe.shape == "row"
+        # A recipe that goes on for ever makes the rows that the target asks for itself, of whatever comes before it.
+        self._fed = any(stage.recipe.endless for segment in self.segments[1:] for stage in segment)
+        self.again = (
+            chance and not self._fed and target is not None and units is None and stages[0].recipe.shape == "row"
+        )
         """Seeds that end are used again."""
         self.round_size: int | None = None
         """Rows that the first segment makes in this round, where a target lies behind a barrier."""
@@ -210,6 +214,8 @@ class Flow:
         """Rows that are wanted of the last step of a segment; None: all that it makes."""
         if segment is self.segments[-1]:
             return self.target
+        if segment is self.segments[0] and self._fed and segment[0].recipe.bounded:
+            return None
         sized = segment is self.segments[0] or any(stage.recipe.endless for stage in segment)
         return self.round_size if sized else None
 
