@@ -25,7 +25,6 @@ from gristmill.models.protocol import CAPABILITIES, Capability
 from gristmill.rows import Row, Rows, columns
 
 Shape = Literal["row", "set", "draw"]
-Gate = Callable[[Row], str]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 

@@ -154,10 +154,6 @@ class Stage:
         """Units that ended, whether or not they were released."""
         return self.released + len(self._pending)
 
-    @property
-    def pending(self) -> bool:
-        return bool(self._pending)
-
     # -- what it works on
 
     def read(self, source: Source) -> None:

@@ -23,13 +23,8 @@ class Tally:
     """Units of which nothing came at all."""
 
     @property
-    def candidates(self) -> int:
-        """All that was tried. Empty units count: a run that makes rows from nothing must end where only those come."""
-        return sum(self.rows.values()) + self.lost
-
-    @property
     def lost(self) -> int:
-        """What came to nothing."""
+        """What came to nothing. Empty units count: a run that makes rows from nothing must end where only those come."""
         return sum(self.rejects.values()) + self.failures + self.barren
 
     def encode(self) -> bytes:

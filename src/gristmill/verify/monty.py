@@ -18,8 +18,6 @@ from typing import Any
 from gristmill.verify.values import Job, Limits, Outcome, Program, SandboxTrouble, Verdict
 
 INSTALL = "pip install 'gristmill[sandbox]'"
-QUICK = 1.0
-"""Seconds that it gets where another link can be asked afterwards: it is for what is quick."""
 LACKS = ("NotImplementedError", "ModuleNotFoundError", "ImportError", "PermissionError")
 BUILTINS = frozenset(dir(builtins))
 STUB = """
