@@ -61,7 +61,8 @@ async def test_metamath_bootstraps_real_word_problems():
 
 
 async def test_magpie_makes_instructions_from_nothing():
-    done = await works("magpie", target=1, max_tokens_instruction=128, max_tokens_response=32)
+    # Of its answers one in two ends within 256 tokens, one in fifty within 32: few enough to find none on some machines.
+    done = await works("magpie", target=1, max_tokens_instruction=128, max_tokens_response=256)
     assert len(done.rows) == 1
     assert all(row.instruction.strip() and "\n" not in row.instruction for row in done.rows)
     assert all(row.lineage.calls for row in done.rows)
