@@ -9,7 +9,7 @@ from gristmill.contract import Recipe, Role
 from gristmill.errors import BadInput, nearest
 from gristmill.models import prices as price_table
 from gristmill.models.protocol import Backend
-from gristmill.models.spec import DEFAULT, SANDBOX, check_can, parse
+from gristmill.models.spec import check_can, default_for, parse, tool_for
 
 Models = str | Backend | Mapping[str, "str | Backend | list[str | Backend]"] | None
 """A model for every role, or one (or a list) by role: a spec such as "openai:gpt-4o-mini", or a backend object."""
@@ -34,9 +34,7 @@ class Binder:
         for name, role in method.roles.items():
             if role.optional and name not in given:
                 continue
-            # A model that is named for all roles does not run code.
-            general = SANDBOX if role.needs == {"Execute"} else given.get("", DEFAULT)
-            wanted = given.get(name, general)
+            wanted = given.get(name) or tool_for(role.needs) or given.get("") or default_for(role.needs)
             items = wanted if isinstance(wanted, list) else [wanted]
             if len(items) > 1 and not role.many:
                 raise BadInput(f"{method.name}: the role {name!r} is played by one model, {len(items)} were given")

@@ -11,17 +11,19 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
+from gristmill.engine import pictures
 from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt, Purse
 from gristmill.engine.database import CALL, QUESTION, Statement
 from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.journal import Journal
-from gristmill.engine.scope import current
+from gristmill.engine.scope import Scope, current, here
 from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, Unparsed
 from gristmill.models.protocol import (
+    METHODS,
     Answer,
     Backend,
     Job,
@@ -30,26 +32,28 @@ from gristmill.models.protocol import (
     Parsed,
     Question,
     Reply,
-    Token,
+    Searcher,
     Usage,
     assistant,
     user,
 )
-from gristmill.verify.values import Limits, Program, Verdict
+from gristmill.rows import Document, Rows
+from gristmill.verify.values import Limits, Program
 
 S = TypeVar("S")
-A = TypeVar("A")
 
 MOST_UNITS = 4096
 """Units under way at once, whatever the endpoints take."""
+
+VECTORS = 256
+"""Texts of a corpus that one call embeds."""
 
 REPAIR = "That cannot be read: {error}\nReply again with nothing but the JSON, corrected so that it fits this schema:\n{schema}"
 
 _stable = msgspec.json.Encoder(order="deterministic")
 _encode = msgspec.json.Encoder().encode
-_reply = msgspec.json.Decoder(Reply)
+_decode = {kind: msgspec.json.Decoder(sample).decode for kind, (_, sample) in METHODS.items()}
 _any = msgspec.json.Decoder()
-_verdict = msgspec.json.Decoder(Verdict)
 REFUSALS: dict[str, type[Refused]] = {cls.__name__: cls for cls in (Refused, PromptTooLong)}
 
 
@@ -66,6 +70,7 @@ class Ledger:
         self.endpoints: dict[str, Endpoint] = {}
         self.on_room: Callable[[], object] = lambda: None
         """Called when an endpoint takes more or fewer calls at once than before."""
+        self.shelf = Shelf()
         self.once: dict[str, asyncio.Future[None]] = {}
         """Durable steps that are being computed, by key."""
         self.width = 0
@@ -77,6 +82,35 @@ class Ledger:
         limit = sum(endpoint.limit for endpoint in self.endpoints.values()) or 8
         self.width = min(MOST_UNITS, limit + limit // 4 + 2)
         self.on_room()
+
+
+class Shelf:
+    """The corpora that are searched, by digests of their texts."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.lock = asyncio.Lock()
+        """Held while one is indexed: whoever else searches it waits, and does not pay for it again."""
+        self._names: dict[int, tuple[Rows[Document], str]] = {}
+
+    async def name(self, corpus: Rows[Document]) -> str:
+        """A digest of its texts, whatever else stands in its rows."""
+        known = self._names.get(id(corpus))
+        if known is None:
+            texts = [row.text for row in corpus]
+            name = await asyncio.to_thread(_digest_of, texts)
+            known = self._names[id(corpus)] = corpus, name  # the corpus is kept too: its id stays its own
+            self.texts[name] = texts
+        return known[1]
+
+
+def _digest_of(texts: list[str]) -> str:
+    found = blake2b(digest_size=16)
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        found.update(len(data).to_bytes(8, "big"))
+        found.update(data)
+    return found.hexdigest()
 
 
 class Handle:
@@ -104,13 +138,13 @@ class Handle:
         asked = _messages(messages)
         form = msgspec.json.schema(schema)
         settings = _sampling(sampling)
-        [reply] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1, _reply)
+        [reply] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1)
         try:
             return _parsed(reply, schema)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             said = REPAIR.format(error=error, schema=_encode(form).decode())
             asked = [*asked, assistant(reply.text), user(said)]
-        [repaired] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1, _reply)
+        [repaired] = await self._samples(Question("chat", messages=asked, sampling=settings, schema=form), 1)
         try:
             return _parsed(repaired, schema)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -118,38 +152,55 @@ class Handle:
                 f"no valid {schema.__name__}, also after asking again: {error}", text=repaired.text
             ) from None
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        if not texts:
-            return []
-        [vectors] = await self._samples(Question("embed", texts=list(texts)), 1, _any)
-        return vectors  # type: ignore[no-any-return]
+    async def embed(self, texts: Sequence[str]) -> Any:
+        return await self._one(Question("embed", texts=list(texts))) if texts else []
 
-    async def reward(self, messages: Sequence[Message]) -> float:
-        [score] = await self._samples(Question("reward", messages=list(messages)), 1, _any)
-        return float(score)
+    async def reward(self, messages: Sequence[Message]) -> Any:
+        return await self._one(Question("reward", messages=list(messages)))
 
-    async def score(self, prompt: str, continuation: str) -> list[Token]:
-        question = Question("score", prompt=prompt, continuation=continuation)
-        [tokens] = await self._samples(question, 1, _any)
-        return msgspec.convert(tokens, list[Token])
+    async def score(self, prompt: str, continuation: str) -> Any:
+        return await self._one(Question("score", prompt=prompt, continuation=continuation))
 
-    async def run(self, program: Program | str, *, limits: Limits | None = None) -> Verdict:
-        return await self._execute(Job(_program(program), limits))
+    async def choose(self, prompt: str, options: Sequence[str]) -> Any:
+        if len(set(options)) < len(options) or not all(options):
+            raise ValueError(f"choose: the options must be different texts, none empty: {list(options)}")
+        return await self._one(Question("choose", prompt=prompt, texts=list(options)))
+
+    async def hidden(self, text: str, *, layer: int = -1, pool: str = "mean") -> Any:
+        return await self._one(Question("hidden", prompt=text, sampling={"layer": layer, "pool": pool}))
+
+    async def search(self, corpus: Rows[Document], query: str, *, k: int = 10) -> Any:
+        if k < 1:
+            raise ValueError(f"k={k}: ask for at least one hit")
+        question = Question("retrieve", prompt=query, corpus=await self._ledger.shelf.name(corpus), sampling={"k": k})
+        return await self._one(question)
+
+    async def states(self, statement: str) -> Any:
+        return await self._one(Question("prove", prompt=statement, sampling={"state": True}))
+
+    async def proves(self, statement: str, proof: str) -> Any:
+        return await self._one(Question("prove", prompt=statement, continuation=proof))
+
+    async def simulate(self, scene: str, *, seconds: float, watch: Sequence[str]) -> Any:
+        asked = {"seconds": float(seconds), "watch": list(watch)}
+        return await self._one(Question("simulate", prompt=scene, sampling=asked))
+
+    async def run(self, program: Program | str, *, limits: Limits | None = None) -> Any:
+        return await self._one(Question("execute", job=Job(_program(program), limits)))
 
     async def check(
         self, program: Program | str, tests: str, *, names: list[str] | None = None, limits: Limits | None = None
-    ) -> Verdict:
-        return await self._execute(Job(_program(program), limits, tests, names))
+    ) -> Any:
+        return await self._one(Question("execute", job=Job(_program(program), limits, tests, names)))
 
-    async def _execute(self, job: Job) -> Verdict:
-        [verdict] = await self._samples(Question("execute", job=job), 1, _verdict)
-        return verdict
+    async def _one(self, question: Question) -> Any:
+        return (await self._samples(question, 1))[0]
 
     async def _sample(self, question: Question, n: int | None) -> Reply | list[Reply]:
-        replies = await self._samples(question, 1 if n is None else n, _reply)
+        replies = await self._samples(question, 1 if n is None else n)
         return replies[0] if n is None else replies
 
-    async def _samples(self, question: Question, n: int, decoder: msgspec.json.Decoder[A]) -> list[A]:
+    async def _samples(self, question: Question, n: int) -> list[Any]:
         """n answers, from the journal where it has them, else from the endpoint."""
         if n < 1:
             raise ValueError(f"n={n}: ask for at least one sample")
@@ -168,10 +219,11 @@ class Handle:
                 answers[index] = answer
         if not scope.open_ended:  # a row of a whole set does not come from every call of the run
             scope.lineage.calls.extend(keys)
-        decoded = [decoder.decode(answer) for answer in answers if answer is not None]
-        if decoder is _reply:
+        decode = _decode[question.kind]
+        decoded = [decode(answer) for answer in answers if answer is not None]
+        if question.kind in ("chat", "complete"):
             for reply, key in zip(decoded, keys, strict=True):
-                reply.call = key  # type: ignore[attr-defined]
+                reply.call = key
         return decoded
 
     async def _fetch(
@@ -183,6 +235,9 @@ class Handle:
             raise NotInJournal(
                 f"offline, and the journal has no answer to this {question.kind} call of role {self.role!r} at {place}"
             )
+        if question.kind == "retrieve":
+            await self._index(question.corpus)
+        sent = pictures.shown(question, ledger.journal.folder)
         got: list[bytes] = []
         while len(got) < len(wanted):
             batch = wanted[len(got) : len(got) + self._backend.max_n]
@@ -190,7 +245,7 @@ class Handle:
             error: CallFailed | None = None
             answer = Answer([], Usage())
             try:
-                answer = await self.endpoint.call(self._backend, question, len(batch), len(body), self._purse)
+                answer = await self.endpoint.call(self._backend, sent, len(batch), len(body), self._purse)
                 if not answer.samples:
                     raise CallFailed(f"{self.endpoint.name} answered with no sample at all")
             except CallFailed as failed:
@@ -214,6 +269,24 @@ class Handle:
                 raise error
             got.extend(samples)
         return got
+
+    async def _index(self, corpus: str) -> None:
+        """See that the backend knows a corpus. Vectors that it takes are journaled once, under the corpus's own place."""
+        searcher = cast(Searcher, self._backend)
+        texts = self._ledger.shelf.texts[corpus]
+        async with self._ledger.shelf.lock:
+            if corpus in searcher.indexed:
+                return
+            vectors: list[list[float]] = []
+            if searcher.embedder is not None:
+                asking = Handle(self.role, searcher.embedder, self._ledger, self.endpoint, self._purse)
+                token = here.set(Scope(f"corpus/{corpus}", "", open_ended=True))
+                try:
+                    for start in range(0, len(texts), VECTORS):
+                        vectors += await asking.embed(texts[start : start + VECTORS])
+                finally:
+                    here.reset(token)
+            await searcher.index(corpus, texts, vectors)
 
 
 def bind(step: str, role: str, backend: Backend, ledger: Ledger, concurrency: int | None) -> Handle:

@@ -195,10 +195,11 @@ class OpenAI:
 
     def _abilities(self) -> frozenset[str]:
         if not self._official:
-            return frozenset({"Chat", "Complete", "Embed", "Score"})  # of a server that we do not know, believe all
+            # Of a server that we do not know, believe all.
+            return frozenset({"Chat", "Complete", "See", "Embed", "Score", "Choose"})
         if self.model in COMPLETION_MODELS:
             return frozenset({"Complete"})
-        return frozenset({"Embed" if self.model.startswith("text-embedding") else "Chat"})
+        return frozenset({"Embed"} if self.model.startswith("text-embedding") else {"Chat", "See"})
 
     def identity(self) -> dict[str, Any]:
         return {"backend": self.backend, "model": self.model}

@@ -6,19 +6,21 @@ engine that journals every answer; the backends behind it implement `Backend`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import msgspec
 
+from gristmill.rows import Document
 from gristmill.verify import values
-from gristmill.verify.values import Program, Verdict
+from gristmill.verify.values import Motion, Program, Proof, Verdict
 
 S = TypeVar("S")
 
 
 class Image(msgspec.Struct, frozen=True, tag="image"):
-    """A picture inside a message: an https or data URL."""
+    """A picture inside a message: an https or data URL, or a picture of the run as rows name it ("artefacts/...",
+    "inputs/pictures/..."), which is read when it is sent. Such names tell the content, so the journal holds no picture."""
 
     url: str
 
@@ -105,11 +107,18 @@ class Limits(msgspec.Struct, frozen=True):
     """Requests a second at which there is more, where that can be told."""
 
 
+class Hit(msgspec.Struct, frozen=True):
+    """What a search found: the number of a text in its corpus, and how well it fits; higher is better."""
+
+    index: int
+    score: float
+
+
 class Answer(msgspec.Struct):
     """What a backend returns: up to n samples, and what the request used. Fewer than n: the engine asks for the rest."""
 
     samples: list[Any]
-    """`Reply` for chat and complete; list[float] for embed; float for reward; `Verdict` for execute."""
+    """What METHODS says of the question's kind."""
     usage: Usage
     limits: Limits | None = None
     """None: the endpoint does not say."""
@@ -148,6 +157,10 @@ class Complete(Capability, Protocol):
     async def complete(self, prompt: str, *, n: int | None = None, **sampling: Any) -> Reply | list[Reply]: ...
 
 
+class See(Chat, Protocol):
+    """A chat whose messages may hold pictures."""
+
+
 class Embed(Capability, Protocol):
     """Texts to vectors: one list of floats a text, in their order."""
 
@@ -164,6 +177,48 @@ class Score(Capability, Protocol):
     """Log-probabilities of a given continuation: a token each, in order, without the prompt's."""
 
     async def score(self, prompt: str, continuation: str) -> list[Token]: ...
+
+
+class Choose(Capability, Protocol):
+    """Probabilities over given continuations, that sum to 1: how a model would go on if these were all there is."""
+
+    async def choose(self, prompt: str, options: Sequence[str]) -> list[float]:
+        """One probability an option, in their order. Options are raw text: " yes", with its space."""
+
+
+class Hidden(Capability, Protocol):
+    """What a model holds of a text inside."""
+
+    async def hidden(self, text: str, *, layer: int = -1, pool: Literal["mean", "last"] = "mean") -> list[float]:
+        """The hidden state after a layer (0: the embeddings, -1: the last), over all tokens or of the last one."""
+
+
+class Retrieve(Capability, Protocol):
+    """Finds texts of a corpus. What was found is journaled, so a replay searches nothing."""
+
+    async def search(self, corpus: Sequence[Document], query: str, *, k: int = 10) -> list[Hit]:
+        """At most k hits, best first; fewer where the corpus is smaller or nothing else fits.
+
+        Args:
+            corpus: a further input. It is indexed once.
+        """
+
+
+class Prove(Capability, Protocol):
+    """A proof assistant. `model` is its language: "coq", "lean4"."""
+
+    async def states(self, statement: str) -> Proof:
+        """Whether a statement (a theorem's head, without proof) is well-formed: its outcome is then "ok"."""
+
+    async def proves(self, statement: str, proof: str) -> Proof:
+        """Whether a proof proves exactly this statement, from no axiom of its own."""
+
+
+class Simulate(Capability, Protocol):
+    """A physics engine. `model` is its name: "mujoco", "pymunk"."""
+
+    async def simulate(self, scene: str, *, seconds: float, watch: Sequence[str]) -> Motion:
+        """What becomes of the watched bodies of a scene (a text in the engine's own format)."""
 
 
 class Execute(Capability, Protocol):
@@ -183,16 +238,24 @@ class Execute(Capability, Protocol):
         """Whether `tests`, a script of asserts over what the program defines (or only over `names` of it), pass."""
 
 
-CAPABILITIES: dict[str, type[Capability]] = {c.__name__: c for c in (Chat, Complete, Embed, Reward, Score, Execute)}
-METHODS = {
-    "chat": "Chat",
-    "complete": "Complete",
-    "embed": "Embed",
-    "reward": "Reward",
-    "score": "Score",
-    "execute": "Execute",
+CAPABILITIES: dict[str, type[Capability]] = {
+    c.__name__: c
+    for c in (Chat, Complete, See, Embed, Reward, Score, Choose, Hidden, Retrieve, Prove, Simulate, Execute)
 }
-"""Which capability each kind of call needs."""
+METHODS: dict[str, tuple[str, Any]] = {
+    "chat": ("Chat", Reply),
+    "complete": ("Complete", Reply),
+    "embed": ("Embed", list[list[float]]),
+    "reward": ("Reward", float),
+    "score": ("Score", list[Token]),
+    "choose": ("Choose", list[float]),
+    "hidden": ("Hidden", list[float]),
+    "retrieve": ("Retrieve", list[Hit]),
+    "prove": ("Prove", Proof),
+    "simulate": ("Simulate", Motion),
+    "execute": ("Execute", Verdict),
+}
+"""Which capability each kind of call needs, and what one sample of its answer is (of embed: all vectors together)."""
 
 
 class Job(msgspec.Struct, omit_defaults=True):
@@ -212,6 +275,11 @@ class Question(msgspec.Struct, omit_defaults=True):
     embed:    texts: list[str]                     (samples: one vector a text, whatever n)
     reward:   messages: list[Message]
     score:    prompt: str, continuation: str
+    choose:   prompt: str, texts: list[str]        (the options)
+    hidden:   prompt: str, sampling: layer, pool
+    retrieve: prompt: str                          (the query), corpus: digest of its texts, sampling: k
+    prove:    prompt: str, continuation: str       (statement and proof), sampling: {"state": True} without a proof
+    simulate: prompt: str                          (the scene), sampling: seconds, watch
     execute:  job: Job
     """
 
@@ -222,6 +290,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     texts: list[str] = []
     sampling: dict[str, Any] = {}
     schema: dict[str, Any] | None = None
+    corpus: str = ""
     job: Job | None = None
 
 
@@ -265,3 +334,15 @@ class Backend(Protocol):
     async def answer(self, question: Question, n: int) -> Answer: ...
 
     async def close(self) -> None: ...
+
+
+class Searcher(Backend, Protocol):
+    """A backend that can Retrieve. Before it is asked about a corpus it is told its texts, once."""
+
+    embedder: Backend | None
+    """Makes the vectors that it needs; the engine asks it, so that they are journaled."""
+    indexed: Container[str]
+    """Names of the corpora that it knows."""
+
+    async def index(self, corpus: str, texts: list[str], vectors: list[list[float]]) -> None:
+        """Get ready to search a corpus. `vectors`: one a text where there is an embedder, else none."""

@@ -1,5 +1,7 @@
 """A model's name: BACKEND:MODEL[@URL][,key=ENV_NAME][,context=N][,price=IN/OUT][,as=complete][,timeout=SECONDS]
-[,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. `sandbox:python` runs code.
+[,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. What is no language model is named alike:
+`sandbox:python`, `prover:coq`, `physics:mujoco`, `retrieve:bm25`, `wordllama:`; `dense:` before the name of an embedding
+model makes a search of it.
 
 MODEL may hold ":" and "/" (openai:qwen2.5:7b@http://localhost:11434/v1). A key is never part of it, only the name of
 the environment variable that holds one.
@@ -24,23 +26,55 @@ from gristmill.models.protocol import Answer, Backend, Message, Price, Question
 
 DEFAULT = "embedded:smollm2-135m-instruct"
 """Who plays a role that was given no model: needs no key, no network after the first time, and no GPU."""
-SANDBOX = "sandbox:python"
-"""What plays a role that runs code, unless one is named for that very role."""
+TOOLS = {
+    "Execute": "sandbox:python",
+    "Prove": "prover:coq",
+    "Simulate": "physics:mujoco",
+    "Retrieve": "retrieve:bm25",
+}
+"""What plays a role that no language model plays, unless one is named for that very role."""
+EMBEDDER = "wordllama:l2_supercat"
+"""What embeds where no model was named at all."""
 
 # Backend: its module and the options it takes.
+LOCAL = {
+    "physics": ("mujoco", "pymunk"),
+    "prover": ("coq", "lean4"),
+    "retrieve": ("bm25",),
+    "sandbox": ("python",),
+    "wordllama": ("l2_supercat",),
+}
+"""Backends without a URL, and the models that each has; the first is the one that is meant without a name."""
 _REMOTE = ("key", "context", "price", "as", "timeout", "concurrency")
 BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedded": ("gristmill.models.embedded", ("context", "as", "timeout", "slots", "threads")),
     "litellm": ("gristmill.models.litellm", _REMOTE),
     "openai": ("gristmill.models.openai", _REMOTE),
+    "physics": ("gristmill.models.physics", ("timeout", "concurrency")),
+    "prover": ("gristmill.models.prover", ("timeout", "concurrency")),
+    "retrieve": ("gristmill.models.bm25", ()),
     "sandbox": ("gristmill.models.sandbox", ("timeout", "concurrency")),
+    "sentence-transformers": ("gristmill.models.sentence_transformers", ("device", "context")),
+    "transformers": ("gristmill.models.transformers", ("device", "context")),
+    "wordllama": ("gristmill.models.wordllama", ()),
+    "dense": ("gristmill.models.dense", _REMOTE),
 }
+
+FILES = ("embedded", "transformers", "sentence-transformers")
+"""Backends whose models are files on this machine."""
 
 WHO_CAN = {
     "Chat": "embedded:, openai:MODEL, litellm:MODEL",
     "Complete": "embedded:, openai:MODEL@URL of a vLLM or llama.cpp server, openai:gpt-3.5-turbo-instruct",
-    "Embed": "openai:text-embedding-3-small, openai:MODEL@URL of a server with an embedding model",
-    "Score": "openai:MODEL@URL of a vLLM server",
+    "See": "openai:MODEL of a model that sees",
+    "Embed": "wordllama:, sentence-transformers:FOLDER, openai:text-embedding-3-small, openai:MODEL@URL of a server with "
+    "an embedding model",
+    "Score": "transformers:FOLDER, openai:MODEL@URL of a vLLM server",
+    "Choose": "embedded:, transformers:FOLDER, openai:MODEL@URL of a vLLM or llama.cpp server",
+    "Hidden": "transformers:FOLDER",
+    "Retrieve": "retrieve:bm25, dense: and the name of an embedding model (dense:wordllama:)",
+    "Prove": "prover:coq, prover:lean4",
+    "Simulate": "physics:mujoco, physics:pymunk",
     "Execute": "sandbox:python",
     "Reward": "a backend of your own (gristmill.models.protocol.Backend), given from Python",
 }
@@ -66,6 +100,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls at once."""
     slots: int | None = None
     threads: int | None = None
+    device: str = ""
+    """"cpu", "cuda", "cuda:1", "mps"; "" for the fastest that is there."""
 
     @property
     def text(self) -> str:
@@ -80,6 +116,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "concurrency": self.concurrency,
             "slots": self.slots,
             "threads": self.threads,
+            "device": self.device or None,
         }
         tail = "".join(f",{name}={value}" for name, value in options.items() if value is not None)
         return f"{self.backend}:{self.model}{self.url and '@' + self.url}{tail}"
@@ -87,6 +124,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def open(self, prices: Prices | None = None) -> Backend:
         """The backend, not started yet."""
         module = import_module(BACKENDS[self.backend][0])
+        if self.backend == "dense":
+            return cast(Backend, module.Dense(parse(self.model).open(prices)))
         make = cast(Callable[[Spec, Price | None], Any], module.from_spec)
         backend = make(self, (prices or price_table.load()).of(self))
         if self.as_complete:
@@ -100,9 +139,9 @@ def parse(text: str) -> Spec:
     text = text.strip()
     backend, colon, rest = text.partition(":")
     if backend in BACKENDS and not rest:
-        if backend not in ("embedded", "sandbox"):
+        if backend not in LOCAL and backend != "embedded":
             raise BadInput(f"{backend}: which model? Write {backend}:MODEL")
-        rest = (SANDBOX if backend == "sandbox" else DEFAULT).partition(":")[2]
+        rest = LOCAL[backend][0] if backend in LOCAL else DEFAULT.partition(":")[2]
     if backend not in BACKENDS:
         known = f"{', '.join(f'{name}:' for name in BACKENDS)}"
         name = re.split(r"[,@]", text)[0]
@@ -112,15 +151,22 @@ def parse(text: str) -> Spec:
             )
         guess = f"embedded:{name}" if name.endswith(".gguf") else f"openai:{name}"
         raise BadInput(f"{name!r} names no backend ({known}): did you mean {guess}?")
+    if backend == "dense":
+        inner = parse(rest)
+        if inner.backend == "dense":
+            raise BadInput(f"{text}: dense: is followed by an embedding model")
+        return Spec(backend="dense", model=inner.text)
     rest, *parts = re.split(r",(?=[A-Za-z_-]+=)", rest)
     model, url = rest, ""
     for at in re.finditer(r"@(?=https?://)", rest):
         model, url = rest[: at.start()], rest[at.end() :]
-    if backend == "sandbox" and (model != "python" or url):
-        raise BadInput(f"sandbox: runs Python on this machine: write {SANDBOX}")
-    if url and backend == "embedded":
-        raise BadInput("embedded: runs on this machine and takes no URL; for a server of your own: openai:MODEL@URL")
-    if not model or model != model.strip() or (url and "," in url) or (backend != "embedded" and "," in model):
+    if backend in LOCAL and (model not in LOCAL[backend] or url):
+        raise BadInput(
+            f"{backend}: runs on this machine: write {' or '.join(f'{backend}:{m}' for m in LOCAL[backend])}"
+        )
+    if url and backend in FILES:
+        raise BadInput(f"{backend}: runs on this machine and takes no URL; for a server of your own: openai:MODEL@URL")
+    if not model or model != model.strip() or (url and "," in url) or (backend not in FILES and "," in model):
         raise BadInput(f"{backend}: expected MODEL[@URL][,option=value]...; options: {', '.join(BACKENDS[backend][1])}")
     fields: dict[str, Any] = {}
     for part in parts:
@@ -132,6 +178,16 @@ def parse(text: str) -> Spec:
             raise BadInput(f"{backend}:{model}: the option {name!r} is given twice")
         fields[field] = _READ[name](value)
     return Spec(backend=backend, model=model, url=_base(url) if url else "", **fields)
+
+
+def tool_for(needs: frozenset[str]) -> str:
+    """What plays a role whatever model is named for all of them: no chat model runs code."""
+    return TOOLS[next(iter(needs))] if len(needs) == 1 and needs <= set(TOOLS) else ""
+
+
+def default_for(needs: frozenset[str]) -> str:
+    """What plays a role where the user named nothing."""
+    return EMBEDDER if needs == {"Embed"} else DEFAULT
 
 
 def check_can(backend: Backend, role: str, needs: frozenset[str]) -> None:
@@ -222,6 +278,12 @@ def _as(value: str) -> bool:
     return True
 
 
+def _device(value: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", value):
+        raise BadInput("device= takes cpu, cuda, cuda:NUMBER or mps")
+    return value
+
+
 _READ: dict[str, Callable[[str], Any]] = {
     "key": _key,
     "context": _count("context"),
@@ -231,4 +293,5 @@ _READ: dict[str, Callable[[str], Any]] = {
     "concurrency": _count("concurrency"),
     "slots": _count("slots"),
     "threads": _count("threads"),
+    "device": _device,
 }

@@ -17,10 +17,10 @@ from gristmill.api import arerun, arun
 from gristmill.contract import Recipe
 from gristmill.errors import BadInput
 from gristmill.execute import Result, config_of
-from gristmill.models.protocol import CAPABILITIES, Answer, Message, Price, Question, Reply, Text, Usage
-from gristmill.verify.values import Verdict
+from gristmill.models.protocol import CAPABILITIES, Answer, Hit, Message, Price, Question, Reply, Text, Usage
+from gristmill.verify.values import Motion, Proof, Verdict
 
-Said = str | Reply | float | list[float] | Verdict | Exception
+Said = str | Reply | float | list[float] | list[Hit] | Verdict | Proof | Motion | Exception
 Script = Sequence[Said] | Callable[[Question], Said]
 
 
@@ -47,6 +47,9 @@ class Scripted:
         self.spec = f"scripted:{model}"
         self.questions: list[Question] = []
         """Every question that was asked, in the order of arrival."""
+        self.indexed: dict[str, list[str]] = {}
+        """Corpora that it was to search, by name."""
+        self.embedder = None
         self._script = replies
         self._said = 0
 
@@ -63,6 +66,9 @@ class Scripted:
 
     async def close(self) -> None:
         pass
+
+    async def index(self, corpus: str, texts: list[str], vectors: list[list[float]]) -> None:
+        self.indexed[corpus] = texts
 
     async def answer(self, question: Question, n: int) -> Answer:
         self.questions.append(question)

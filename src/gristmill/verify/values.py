@@ -76,6 +76,58 @@ class Verdict(msgspec.Struct, omit_defaults=True):
         return self.outcome == "ok"
 
 
+class Proof(msgspec.Struct, omit_defaults=True):
+    """What a proof assistant said.
+
+    "ok":       the statement is well-formed (`states`), or proved (`proves`)
+    "error":    it does not type-check, or the proof fails; `message` says where
+    "open":     the proof leaves something out: admit, sorry, an unfinished goal
+    "axioms":   it rests on axioms that are not allowed; `axioms` names them
+    "refused":  it holds what a statement or a proof must not: commands that read files, change the notation, or end the
+                theorem and begin another
+    "timeout", "memory", "output": it went over that limit
+    """
+
+    outcome: Literal["ok", "error", "open", "axioms", "refused", "timeout", "memory", "output"]
+    message: str = ""
+    axioms: list[str] = []
+    """What the proof rests on, allowed or not."""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "ok"
+
+
+class Body(msgspec.Struct):
+    """A watched body at the times of its `Motion`. Lengths in metres, speeds in metres a second."""
+
+    position: list[tuple[float, float, float]]
+    velocity: list[tuple[float, float, float]]
+    touched: list[str] = []
+    """Other bodies that it met, in the order of the first contact."""
+
+
+class Motion(msgspec.Struct, omit_defaults=True):
+    """What a simulation showed.
+
+    "ok":       it ran to its end
+    "scene":    the scene cannot be loaded, or holds what a scene must not (files, plugins); `message` says what
+    "unstable": positions became no numbers
+    "timeout", "memory": it went over that limit
+    """
+
+    outcome: Literal["ok", "scene", "unstable", "timeout", "memory"]
+    message: str = ""
+    times: list[float] = []
+    """Seconds from the start, ascending."""
+    bodies: dict[str, Body] = {}
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "ok"
+
+
 class Job:
     """A run under way, and how to end it from another thread."""
 
