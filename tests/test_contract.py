@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gristmill import BadInput, Chat, Complete, Document, Instruction, Preference, Row, Rows, Run, recipe
 from gristmill.contract import argument_docs
+from gristmill.testing import replay, run
 
 
 class Both(Chat, Complete, Protocol):
@@ -184,3 +185,25 @@ def test_a_row_type_only_adds_fields_and_keeps_its_bases():
     row = Scored(2.5, instruction="x")
     assert isinstance(row, Row)
     assert (row.score, row.id, row.lineage) == (2.5, "", None)
+
+
+async def test_a_further_input_may_be_left_out_and_is_none_then():
+    @recipe("helped")
+    async def helped(row: Document, *, corpus: Rows[Document] | None = None) -> AsyncIterator[Document]:
+        yield Document(text=f"{row.text} {corpus and len(corpus)}")
+
+    assert (helped.inputs, helped.optional_inputs) == ({"corpus": Document}, {"corpus"})
+    alone = await run(helped, [{"text": "a"}])
+    assert [row.text for row in alone.rows] == ["a None"]
+    assert [row.text for row in (await replay(alone)).rows] == ["a None"]
+    given = await run(helped, [{"text": "a"}], corpus=[{"text": "b"}])
+    assert [row.text for row in given.rows] == ["a 1"]
+    assert [row.text for row in (await replay(given)).rows] == ["a 1"]
+
+
+def test_an_input_that_may_be_left_out_says_so_by_its_default():
+    with pytest.raises(TypeError, match="'corpus' may be left out, so its default is None"):
+
+        @recipe("unclear")
+        async def unclear(row: Document, *, corpus: Rows[Document] | None) -> AsyncIterator[Document]:
+            yield row

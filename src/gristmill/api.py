@@ -12,7 +12,7 @@ from typing import Any
 from gristmill import forecast, recipes
 from gristmill.assemble import Wall, chain_of, check_target, limits, open_chain, parts_of
 from gristmill.bind import Models
-from gristmill.chain import Chain
+from gristmill.chain import Chain, Step
 from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, keep_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
@@ -241,8 +241,8 @@ async def arerun(
                 file = input_file(step.name, name, alone=len(chain.steps) == 1)
                 if name in step.inputs:
                     keep_input(folder, file, read(step.inputs[name], kind))
-                else:
-                    copy_input(base, folder, _kept_as(base, step.name, name), file)
+                elif kept := _kept_as(base, step, name):
+                    copy_input(base, folder, kept, file)
     except BadInput:
         _unmake(folder)
         raise
@@ -344,20 +344,25 @@ def _input_sources(chain: Chain, given: Mapping[str, Any] | None) -> dict[str, t
         for name, kind in step.method.inputs.items():
             file = input_file(step.name, name, alone=alone)
             source = left.pop(file, None) or step.inputs.get(name)
+            if source is None and name in step.method.optional_inputs:
+                continue
             if source is None:
                 raise BadInput(f"{step.name} needs the further input --{file}: rows of {kind.__name__}")
             found[file] = source, kind
     for name in left:
-        raise BadInput(f"{chain.name} has no input {name!r}: {nearest(name, found)}")
+        known = [input_file(step.name, key, alone=alone) for step in chain.steps for key in step.method.inputs]
+        raise BadInput(f"{chain.name} has no input {name!r}: {nearest(name, known)}")
     return found
 
 
-def _kept_as(base: Path, step: str, name: str) -> str:
-    """Under which name a run keeps a further input of a recipe that may have stood alone in it."""
-    for file in (f"{step}.{name}", name):
+def _kept_as(base: Path, step: Step, name: str) -> str:
+    """Under which name a run keeps a further input of a recipe that may have stood alone in it; "" if it did without."""
+    for file in (f"{step.name}.{name}", name):
         if (base / "inputs" / f"{file}.parquet").exists():
             return file
-    raise BadInput(f"{base} has no input {name!r} for {step}: name its file in the step's `inputs`")
+    if name in step.method.optional_inputs:
+        return ""
+    raise BadInput(f"{base} has no input {name!r} for {step.name}: name its file in the step's `inputs`")
 
 
 def next_folder(name: str, parent: Path | None = None) -> Path:

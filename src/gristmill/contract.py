@@ -5,7 +5,7 @@ Read from the signature, once, at decoration:
   whole set), anything else ("draw": it makes rows from nothing, called once a draw);
 - parameters typed by a capability (`Chat`, `list[Chat]`, `Chat | None`) are roles;
 - `run: Run` is the engine's side;
-- keyword-only `Rows[T]` are further inputs; every other keyword-only parameter is an option of the method.
+- keyword-only `Rows[T]` are further inputs (`Rows[T] | None = None`: may be left out); every other keyword-only parameter is an option of the method.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Recipe:
     roles: dict[str, Role]
     inputs: dict[str, type[Row]]
     """Further inputs, by parameter name."""
+    optional_inputs: frozenset[str]
+    """Those that may be left out; the recipe then gets None."""
     parameters: dict[str, Parameter]
     tables: tuple[type[Row], ...]
     """What it yields; `--target` counts the first."""
@@ -142,6 +144,10 @@ class Recipe:
             **self.survey,
             "shape": self.shape,
             "reads": list(columns(self.seed)) if self.seed else [],
+            "inputs": {
+                name: {"reads": list(columns(kind)), "optional": name in self.optional_inputs}
+                for name, kind in self.inputs.items()
+            },
             "yields": {row.__name__: list(columns(row)) for row in self.tables},
             "roles": {
                 name: {"needs": sorted(role.needs), "many": role.many, "optional": role.optional}
@@ -204,6 +210,7 @@ def _read_signature(name: str, fn: Callable[..., Any]) -> dict[str, Any]:
     seed: type[Row] | None = None
     roles: dict[str, Role] = {}
     inputs: dict[str, type[Row]] = {}
+    optional_inputs: set[str] = set()
     parameters: dict[str, Parameter] = {}
     wants_run = False
     for index, (key, parameter) in enumerate(inspect.signature(fn).parameters.items()):
@@ -225,6 +232,11 @@ def _read_signature(name: str, fn: Callable[..., Any]) -> dict[str, Any]:
             )
         elif set_of:
             inputs[key] = set_of
+        elif further := _optional_rows(hint):
+            if parameter.default is not None:
+                raise TypeError(f"recipe {name}: {key!r} may be left out, so its default is None")
+            inputs[key] = further
+            optional_inputs.add(key)
         else:
             default = ... if parameter.default is parameter.empty else parameter.default
             parameters[key] = Parameter(hint, default, docs.get(key, ""))
@@ -233,6 +245,7 @@ def _read_signature(name: str, fn: Callable[..., Any]) -> dict[str, Any]:
         "seed": seed,
         "roles": roles,
         "inputs": inputs,
+        "optional_inputs": frozenset(optional_inputs),
         "parameters": parameters,
         "tables": _tables(name, hints.get("return")),
         "wants_run": wants_run,
@@ -253,6 +266,14 @@ def _rows_of(hint: Any) -> type[Row] | None:
     if typing.get_origin(hint) is Rows:
         return typing.cast("type[Row]", typing.get_args(hint)[0])
     return None
+
+
+def _optional_rows(hint: Any) -> type[Row] | None:
+    """T of `Rows[T] | None`."""
+    args = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else ()
+    if len(args) != 2 or type(None) not in args:
+        return None
+    return _rows_of(next(a for a in args if a is not type(None)))
 
 
 def _role(hint: Any) -> Role | None:

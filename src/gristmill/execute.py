@@ -354,8 +354,11 @@ def _stage(
         bound = part.backends.get(name, [])
         handles = [bind(step.name, name, backend, ledger, config.concurrency) for backend in bound]
         roles[name] = handles if role.many else handles[0] if handles else None
+    files = {name: input_file(step.name, name, alone=alone) for name in method.inputs}
     inputs = {
-        name: Rows(kept_input(folder, input_file(step.name, name, alone=alone), kind))
+        name: Rows(kept_input(folder, files[name], kind))
+        if name not in method.optional_inputs or (folder / "inputs" / f"{files[name]}.parquet").exists()
+        else None
         for name, kind in method.inputs.items()
     }
     ready = Bound(method, step.name, roles, step.settings, inputs, step.mapping, prompts)

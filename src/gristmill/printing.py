@@ -34,7 +34,10 @@ def explain_parts(console: Any, method: Recipe) -> None:
         extra = " (several)" if needs.many else " (optional)" if needs.optional else ""
         grid.add_row("role", plain_text(f"{role}: {' + '.join(sorted(needs.needs))}{extra}"))
     for key, kind in method.inputs.items():
-        grid.add_row("input", plain_text(f"--{key} FILE: {', '.join(columns(kind))}"))
+        grid.add_row(
+            "input",
+            plain_text(f"--{key} FILE: {', '.join(columns(kind))}{' (optional)' * (key in method.optional_inputs)}"),
+        )
     for key, parameter in method.parameters.items():
         default = "required" if parameter.default is ... else f"= {_default(parameter.default)}"
         option = f"--{key.replace('_', '-')}"

@@ -88,7 +88,7 @@ class Bound:
     """Of the step, the first part of every place in it: the recipe's name, with a number if it comes again."""
     roles: dict[str, Handle | list[Handle] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, Rows[Any]] = field(default_factory=dict)
+    inputs: dict[str, Rows[Any] | None] = field(default_factory=dict)
     mapping: dict[str, str] = field(default_factory=dict)
     """Column of the recipe to column of the step before, where they differ."""
     prepare: Callable[[], object] = lambda: None
