@@ -35,7 +35,19 @@ if TYPE_CHECKING:
         system,
         user,
     )
-    from gristmill.rows import Completion, Conversation, Document, Instruction, Labelled, Preference, Row, Rows, Turn
+    from gristmill.rows import (
+        Completion,
+        Conversation,
+        Document,
+        ImageText,
+        Instruction,
+        Labelled,
+        Picture,
+        Preference,
+        Row,
+        Rows,
+        Turn,
+    )
     from gristmill.verify.values import Program, Verdict
 
 # Looked up on first use, so that `import gristmill` and `gristmill --help` cost next to nothing.
@@ -55,8 +67,8 @@ _HOMES = {
     ],
     "gristmill.verify.values": ["Program", "Verdict"],
     "gristmill.rows": [
-        *["Completion", "Conversation", "Document", "Instruction", "Labelled", "Preference"],
-        *["Row", "Rows", "Turn"],
+        *["Completion", "Conversation", "Document", "ImageText", "Instruction", "Labelled", "Picture"],
+        *["Preference", "Row", "Rows", "Turn"],
     ],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -78,9 +90,11 @@ __all__ = [
     "GristmillError",
     "Hidden",
     "Image",
+    "ImageText",
     "Instruction",
     "Labelled",
     "Message",
+    "Picture",
     "Plan",
     "Preference",
     "Program",

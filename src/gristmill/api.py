@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gristmill.assemble import Wall, chain_of, check_target, limits, open_chain,
 from gristmill.bind import Models
 from gristmill.chain import Chain, Step
 from gristmill.contract import Recipe
-from gristmill.engine.folder import claim, copy_input, keep_input
+from gristmill.engine.folder import claim, copy_input, copy_pictures, keep_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import Config, Part, Result, Watcher, config_of, execute, input_file
 from gristmill.rows import Row, columns, required
@@ -88,9 +89,9 @@ def prepare(
         claim(folder)
         made = True
         if first.seed and source is not None:
-            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk))
+            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk, folder=folder))
         for file, (given, kind) in further.items():
-            keep_input(folder, file, read(given, kind))
+            keep_input(folder, file, read(given, kind, folder=folder))
     except (BadInput, OSError) as error:
         if made:
             _unmake(folder)
@@ -229,18 +230,19 @@ async def arerun(
     claim(folder)
     first = chain.steps[0].method
     try:
+        copy_pictures(base, folder)
         if first.seed and seeds is None and (base / "inputs" / "seeds.parquet").exists():
             copy_input(base, folder, "seeds")
         elif first.seed:
             source = _seed_source(first, said.get("seeds") if seeds is None else seeds)
             assert source is not None
-            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk))
+            keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk, folder=folder))
             config.seeds = str(source) if isinstance(source, (str, Path)) else "given from Python"
         for step in chain.steps:
             for name, kind in step.method.inputs.items():
                 file = input_file(step.name, name, alone=len(chain.steps) == 1)
                 if name in step.inputs:
-                    keep_input(folder, file, read(step.inputs[name], kind))
+                    keep_input(folder, file, read(step.inputs[name], kind, folder=folder))
                 elif kept := _kept_as(base, step, name):
                     copy_input(base, folder, kept, file)
     except BadInput:
@@ -380,10 +382,7 @@ def _check_free(folder: Path) -> None:
 
 def _unmake(folder: Path) -> None:
     """Take a folder back that was just made and into which only inputs were written."""
-    for file in (folder / "inputs").glob("*"):
-        file.unlink()
-    with contextlib.suppress(OSError):
-        (folder / "inputs").rmdir()
+    shutil.rmtree(folder / "inputs", ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
         if folder.parent == Path("runs"):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Generic, TypeVar, overload
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints, overload
 
 import msgspec
 
@@ -40,6 +40,11 @@ class Lineage(msgspec.Struct, omit_defaults=True):
 # Set by the engine while recipe code runs: a row remembers the scope it was built in, which is what tells the rows
 # of a whole-set recipe apart. None outside of a run.
 birthplace: ContextVar[Lineage | None] = ContextVar("birthplace", default=None)
+
+
+Picture = Annotated[str, msgspec.Meta(extra={"picture": True})]
+"""A picture file. In a run: its name in the run's folder ("artefacts/...", "inputs/pictures/...", by its content), or a
+URL. In what a user brings: a path, absolute or beside the file that names it; it is copied into the run."""
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -103,6 +108,13 @@ class Labelled(Row):
     label: str
 
 
+class ImageText(Row):
+    """A picture and a text about it."""
+
+    image: Picture
+    text: str
+
+
 class Rows(Sequence[T], Generic[T]):
     """All the rows of a set, for recipes that must see it whole."""
 
@@ -146,6 +158,13 @@ def columns(row_type: type[Row]) -> tuple[str, ...]:
 def required(row_type: type[Row]) -> tuple[str, ...]:
     """The columns without a default."""
     return tuple(f.name for f in msgspec.structs.fields(row_type) if f.required)
+
+
+@cache
+def pictures(row_type: type[Row]) -> tuple[str, ...]:
+    """The columns that name a picture."""
+    hints = get_type_hints(row_type, include_extras=True)
+    return tuple(name for name in columns(row_type) if hints[name] in (Picture, Picture | None))
 
 
 @cache

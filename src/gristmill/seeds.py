@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from gristmill.errors import BadInput
-from gristmill.rows import Row, columns, required, seed_ids
+from gristmill.pictures import take
+from gristmill.rows import Row, columns, pictures, required, seed_ids
 
 TEXTS = {".txt", ".md", ".rst"}
 KINDS = "JSONL, JSON, CSV, TSV, Parquet, a folder of .txt or .md files, a run's folder, or hf:NAME[:SPLIT]"
@@ -30,6 +31,7 @@ def read(
     *,
     mapping: Mapping[str, str] | None = None,
     chunk: int | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Row]:
     """The rows of a source, typed and named, streamed.
 
@@ -38,15 +40,33 @@ def read(
         row_type: what the recipe reads; columns that it lacks are ignored.
         mapping: column of the source -> field of the row type.
         chunk: split texts of a folder into pieces of at most so many tokens (estimated), at sentence ends.
+        folder: of the run; pictures that the rows name are copied into it. None: they stay where they are.
 
     Raises:
         BadInput: what cannot be read, with file, line and column.
     """
-    return seed_ids(_typed(source, row_type, dict(mapping or {}), chunk))
+    return seed_ids(_typed(source, row_type, dict(mapping or {}), chunk, folder))
 
 
-def _typed(source: str | Path | Iterable[Any], row_type: type[Row], mapping: dict[str, str], chunk: int | None) -> Any:
+def _base(source: str | Path | Iterable[Any]) -> Path:
+    """Where the relative paths of a source begin."""
+    if not isinstance(source, (str, Path)) or str(source).startswith("hf:"):
+        return Path()
+    path = Path(source)
+    if path.parent.name == "data" and (path.parent.parent / "run.db").exists():
+        return path.parent.parent  # a table of a run, whose pictures lie in its folder
+    return path if path.is_dir() else path.parent
+
+
+def _typed(
+    source: str | Path | Iterable[Any],
+    row_type: type[Row],
+    mapping: dict[str, str],
+    chunk: int | None,
+    folder: Path | None,
+) -> Iterator[Row]:
     records = _records(source, chunk)
+    base, shows = _base(source), pictures(row_type)
     found = False
     for field in mapping.values():
         if field not in columns(row_type):
@@ -56,7 +76,8 @@ def _typed(source: str | Path | Iterable[Any], row_type: type[Row], mapping: dic
     for where, record in records:
         found = True
         if isinstance(record, row_type):
-            yield msgspec.structs.replace(record, id="", lineage=None)
+            shown = {name: getattr(record, name) for name in shows}
+            yield msgspec.structs.replace(record, id="", lineage=None, **_taken(shown, shows, base, folder, where))
             continue
         plain = {mapping.get(key, key): value for key, value in record.items() if key not in ("id", "lineage")}
         if "id" in mapping:
@@ -67,12 +88,23 @@ def _typed(source: str | Path | Iterable[Any], row_type: type[Row], mapping: dic
                 f"{where}: no column {' and no '.join(map(repr, missing))}, which the recipe reads. The columns here: "
                 f"{', '.join(map(str, record)) or 'none'}. Name the right one with --map COLUMN={missing[0]}"
             )
+        plain = _taken(plain, shows, base, folder, where)
         try:
             yield msgspec.convert(plain, row_type, strict=False)
         except msgspec.ValidationError as error:
             raise BadInput(f"{where}: {error}. The recipe reads {row_type.__name__}") from None
     if not found:
         raise BadInput(f"{source if isinstance(source, (str, Path)) else 'the seeds'}: there are no rows in it")
+
+
+def _taken(record: dict[str, Any], shows: Iterable[str], base: Path, folder: Path | None, where: str) -> dict[str, Any]:
+    """The record with the pictures that it names in the run's folder. Before it is named: a seed is what it shows."""
+    if folder is None:
+        return record
+    try:
+        return {**record, **{name: take(record[name], base, folder) for name in shows if record.get(name)}}
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
 
 
 def _records(source: str | Path | Iterable[Any], chunk: int | None) -> Records:

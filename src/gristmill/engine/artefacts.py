@@ -29,6 +29,11 @@ class Artefact(msgspec.Struct, frozen=True):
     """In the folder `artefacts` of the run."""
 
     @property
+    def path(self) -> str:
+        """In the run's folder: what a row's `Picture` is."""
+        return f"artefacts/{self.file}"
+
+    @property
     def id(self) -> str:
         """As it stands in the lineage of rows."""
         return f"{self.name}:{self.digest}"

@@ -63,6 +63,12 @@ def copy_input(base: Path, folder: Path, name: str, to: str = "") -> None:
         shutil.copyfile(base / "inputs" / f"{name}.parquet", unfinished)
 
 
+def copy_pictures(base: Path, folder: Path) -> None:
+    """Take over the pictures that another run read."""
+    if (base / "inputs" / "pictures").is_dir():
+        shutil.copytree(base / "inputs" / "pictures", folder / "inputs" / "pictures")
+
+
 def kept_input(folder: Path, name: str, row_type: type[Row], start: int = 0) -> Iterator[Row]:
     """The rows of `keep_input` from a number on, streamed."""
     import pyarrow.parquet as pq

@@ -1,18 +1,15 @@
-"""Pictures of a run: files named by their content, which rows name, and which are read when a message shows them."""
+"""Pictures in messages: named by what they show while a question is journaled, and read when it is sent."""
 
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 
 import msgspec
 
 from gristmill.errors import BadInput
 from gristmill.models.protocol import Image, Message, Question, Text
-
-OURS = re.compile(r"(artefacts|inputs/pictures)/[a-z0-9-]+(\.[a-z0-9]+)")
-KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
+from gristmill.pictures import KINDS, NAME
 
 
 def shown(question: Question, folder: Path) -> Question:
@@ -35,8 +32,8 @@ def shown(question: Question, folder: Path) -> Question:
 def _shown(part: Text | Image, folder: Path) -> Text | Image:
     if isinstance(part, Text) or part.url.startswith(("https://", "data:", "http://")):
         return part
-    name = OURS.fullmatch(part.url)
-    if not name or name[2] not in KINDS:
+    name = NAME.fullmatch(part.url)
+    if not name:
         raise BadInput(
             f"a message shows {part.url[:80]!r}, which is no picture of this run and no URL. Rows name pictures as "
             f"artefacts/NAME or inputs/pictures/NAME, of the kinds {', '.join(KINDS)}"
@@ -45,4 +42,4 @@ def _shown(part: Text | Image, folder: Path) -> Text | Image:
         data = (folder / part.url).read_bytes()
     except OSError as error:
         raise BadInput(f"{folder / part.url}: a picture of the run cannot be read: {error.strerror}") from None
-    return Image(f"data:{KINDS[name[2]]};base64,{base64.b64encode(data).decode()}")
+    return Image(f"data:{KINDS[name[1]]};base64,{base64.b64encode(data).decode()}")

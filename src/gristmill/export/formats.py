@@ -6,6 +6,7 @@ A format reads the fields of a base row type (see `gristmill.rows`), so every re
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 from gristmill.engine.folder import Replacing, lines
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput, nearest
+from gristmill.pictures import NAME
 from gristmill.rows import ordered
 
 Record = dict[str, Any]
@@ -95,6 +97,8 @@ FORMATS = (*RECORDS, "csv", "parquet")
 def export(folder: Path, format: str, to: Path, *, table: str | None = None, step: int | None = None) -> int:
     """Write a table of a run to a file; returns how many rows.
 
+    Pictures that the rows name go into a folder beside it, FILE-pictures, and are named from there.
+
     Args:
         format: one of FORMATS.
         table: the run's only table unless named.
@@ -112,7 +116,7 @@ def export(folder: Path, format: str, to: Path, *, table: str | None = None, ste
         name = _table(journal, folder, table, step)
         try:
             with Replacing(to) as unfinished:
-                return _write(_rows(journal, name, step), format, unfinished)
+                return _write(_carried(_rows(journal, name, step), Path(folder), to), format, unfinished)
         except OSError as error:
             raise BadInput(f"cannot write {to}: {error.strerror or error}") from None
     finally:
@@ -151,6 +155,20 @@ def _rows(journal: Journal, name: str, step: int) -> Iterator[Record]:
         row = msgspec.json.decode(data)
         row.pop("lineage", None)
         yield ordered(row)
+
+
+def _carried(rows: Iterator[Record], folder: Path, to: Path) -> Iterator[Record]:
+    """The rows with their pictures beside the file that they are written to."""
+    beside = to.with_name(f"{to.stem}-pictures")
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, str) and NAME.fullmatch(value):
+                beside.mkdir(exist_ok=True)
+                kept = beside / Path(value).name
+                if not kept.exists():
+                    shutil.copyfile(folder / value, kept)
+                row[key] = f"{beside.name}/{kept.name}"
+        yield row
 
 
 def _table(journal: Journal, folder: Path, wanted: str | None, step: int) -> str:
