@@ -655,7 +655,7 @@ async def test_a_proxy_of_the_environment_is_none_for_loopback(monkeypatch):
 
 
 def test_openais_own_models_do_what_openai_serves():
-    assert OpenAI("gpt-4o-mini").can == {"Chat"}
+    assert OpenAI("gpt-4o-mini").can == {"Chat", "See"}
     assert OpenAI("gpt-3.5-turbo-instruct").can == {"Complete"}
     assert OpenAI("text-embedding-3-small").can == {"Embed"}
     assert {"Chat", "Complete", "Embed"} <= OpenAI("x", url="http://localhost:8000/v1").can

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gristmill.execute import Result
     from gristmill.forecast import Plan
     from gristmill.models.protocol import (
+        Annotator,
         Chat,
         Choose,
         Complete,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Score,
         See,
         Simulate,
+        Trainable,
         assistant,
         system,
         user,
@@ -62,9 +64,10 @@ _HOMES = {
     "gristmill.errors": ["BadInput", "CallFailed", "EndpointDown", "GristmillError", "Refused", "Unparsed", "Waiting"],
     "gristmill.models.protocol": [
         *["Chat", "Choose", "Complete", "Embed", "Execute", "Hidden", "Prove", "Retrieve", "Reward", "Score", "See"],
-        *["Simulate"],
+        *["Annotator", "Simulate", "Trainable"],
         *["Image", "Message", "Reply", "assistant", "system", "user"],
     ],
+    "gristmill.models.training": ["Lesson", "Training"],
     "gristmill.verify.values": ["Program", "Verdict"],
     "gristmill.rows": [
         *["Completion", "Conversation", "Document", "ImageText", "Instruction", "Labelled", "Picture"],
@@ -74,6 +77,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Annotator",
     "Artefact",
     "BadInput",
     "CallFailed",
@@ -93,6 +97,7 @@ __all__ = [
     "ImageText",
     "Instruction",
     "Labelled",
+    "Lesson",
     "Message",
     "Picture",
     "Plan",
@@ -112,6 +117,8 @@ __all__ = [
     "See",
     "Simulate",
     "Step",
+    "Trainable",
+    "Training",
     "Turn",
     "Unparsed",
     "Verdict",

@@ -317,6 +317,8 @@ def type_name(hint: Any) -> str:
 
 
 def _convert(recipe_name: str, name: str, parameter: Parameter, value: Any, *, strict: bool) -> Any:
+    if isinstance(parameter.default, msgspec.Struct) and isinstance(value, dict):
+        value = {**msgspec.to_builtins(parameter.default), **value}  # what is not given stays as the recipe has it
     try:
         return msgspec.convert(value, parameter.type, strict=strict)
     except msgspec.ValidationError as error:
@@ -333,7 +335,8 @@ def _from_text(hint: Any, value: str) -> Any:
     if type(None) in options and value.lower() == "none":
         return None
     origins = {typing.get_origin(o) or o for o in options}
-    if origins & {list, tuple, dict, set}:
+    structs = any(isinstance(o, type) and issubclass(o, msgspec.Struct) for o in options)
+    if structs or origins & {list, tuple, dict, set}:
         if value.lstrip().startswith(("[", "{")):
             try:
                 return msgspec.json.decode(value)

@@ -81,6 +81,11 @@ class Unparsed(GristmillError):
         """The reply as it came."""
 
 
+class TrainingFailed(GristmillError):
+    """A round of training that came to nothing: no row to learn from, or a loss that is no number. Stops the run; all
+    rows and answers are kept."""
+
+
 class Waiting(GristmillError):
     """Raised by a role that has to wait for a person: the row keeps its place until `resume`."""
 

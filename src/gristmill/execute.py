@@ -317,10 +317,12 @@ async def at_work(
     )
     ledger.on_room = flow.pump
     live = Live(" > ".join(part.config.name for part in parts), folder, flow, ledger)
+    journal.forget_tasks()
     journal.start()
     journal.set_meta(config=config, state="running")
     try:
-        async with _serving([] if offline else _distinct(parts)), _interrupts(halt), (watch or _unwatched)(live):
+        models = [] if offline else _distinct(parts)
+        async with _serving(models, ledger.opened), _interrupts(halt), (watch or _unwatched)(live):
             yield flow
     except GristmillError as error:
         journal.set_meta(state=f"stopped: {error}")
@@ -451,8 +453,8 @@ def _distinct(parts: list[Part]) -> list[Backend]:
 
 
 @asynccontextmanager
-async def _serving(backends: list[Backend]) -> AsyncIterator[None]:
-    """Backends that are ready to answer; closed when the run ends, however it ends."""
+async def _serving(backends: list[Backend], opened: list[Any]) -> AsyncIterator[None]:
+    """Backends that are ready to answer; closed when the run ends, however it ends, with what was opened meanwhile."""
     started: list[Backend] = []
     try:
         for backend in backends:
@@ -460,7 +462,7 @@ async def _serving(backends: list[Backend]) -> AsyncIterator[None]:
             await backend.start()
         yield
     finally:
-        for backend in started:
+        for backend in [*opened, *started]:
             await backend.close()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ _stable = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Artefact(msgspec.Struct, frozen=True):
-    """A graph, an index, a picture: anything that is no row."""
+    """A graph, an index, a picture, a trained model: anything that is no row."""
 
     name: str
     digest: str
-    """Of its content, 128 bits in hex."""
+    """Of its content, or of all that made it (a checkpoint); 128 bits in hex."""
     file: str
     """In the folder `artefacts` of the run."""
 
@@ -81,9 +82,9 @@ def listed(journal: Journal) -> list[Artefact]:
 
 
 def sweep(folder: Path, journal: Journal) -> int:
-    """Remove files that belong to no artefact any more; returns how many."""
+    """Remove files and checkpoints that belong to no artefact any more; returns how many."""
     known = {artefact.file for artefact in listed(journal)}
     orphans = [path for path in (folder / "artefacts").glob("*") if path.name not in known]
     for path in orphans:
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return len(orphans)

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from gristmill.engine import pictures
+from gristmill.engine.artefacts import Artefact
 from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt, Purse
-from gristmill.engine.database import CALL, QUESTION, Statement
+from gristmill.engine.database import CALL, QUESTION, TASK, Statement
 from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.journal import Journal
 from gristmill.engine.scope import Scope, current, here
-from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, Unparsed
+from gristmill.errors import CallFailed, NotInJournal, PromptTooLong, Refused, Unparsed, Waiting
+from gristmill.models.annotation import Task
 from gristmill.models.protocol import (
     METHODS,
     Answer,
@@ -71,6 +73,10 @@ class Ledger:
         self.on_room: Callable[[], object] = lambda: None
         """Called when an endpoint takes more or fewer calls at once than before."""
         self.shelf = Shelf()
+        self.opened: list[Any] = []
+        """What was opened during the run, such as trained models, and is to be closed with it."""
+        self.progress: Callable[[str], object] = lambda text: None
+        """Called with a line on what takes long and is no call, such as training; "" when it is over."""
         self.once: dict[str, asyncio.Future[None]] = {}
         """Durable steps that are being computed, by key."""
         self.width = 0
@@ -123,7 +129,11 @@ class Handle:
         self._ledger = ledger
         self.endpoint = endpoint
         self._purse = purse
-        self._identity = _stable.encode(backend.identity())
+        self.identity = _stable.encode(backend.identity())
+        self.checkpoint: Artefact | None = None
+        """Of a trained model: what `Run.link` puts into a row's lineage."""
+        self.measured: dict[str, float] = {}
+        """What its training measured, "loss" among it."""
 
     def __repr__(self) -> str:
         return f"<{self.role}: {self.model}>"
@@ -185,6 +195,11 @@ class Handle:
         asked = {"seconds": float(seconds), "watch": list(watch)}
         return await self._one(Question("simulate", prompt=scene, sampling=asked))
 
+    async def annotate(self, task: Task, *, n: int | None = None, without: Collection[str] = ()) -> Any:
+        asked = {"without": sorted(without)} if without else {}
+        notes = await self._samples(Question("annotate", task=task, sampling=asked), 1 if n is None else n)
+        return notes[0] if n is None else notes
+
     async def run(self, program: Program | str, *, limits: Limits | None = None) -> Any:
         return await self._one(Question("execute", job=Job(_program(program), limits)))
 
@@ -206,7 +221,7 @@ class Handle:
             raise ValueError(f"n={n}: ask for at least one sample")
         scope = current()
         body = _stable.encode(question)
-        name = blake2b(self._identity + body, digest_size=16).hexdigest()
+        name = blake2b(self.identity + body, digest_size=16).hexdigest()
         first = scope.occurrence(name, n)
         keys = [_key(name, scope.place, first + index) for index in range(n)]
         journal = self._ledger.journal
@@ -221,7 +236,7 @@ class Handle:
             scope.lineage.calls.extend(keys)
         decode = _decode[question.kind]
         decoded = [decode(answer) for answer in answers if answer is not None]
-        if question.kind in ("chat", "complete"):
+        if question.kind in ("chat", "complete", "annotate"):
             for reply, key in zip(decoded, keys, strict=True):
                 reply.call = key
         return decoded
@@ -235,6 +250,10 @@ class Handle:
             raise NotInJournal(
                 f"offline, and the journal has no answer to this {question.kind} call of role {self.role!r} at {place}"
             )
+        if getattr(self._backend, "queues", False):
+            asked = [(TASK, (key, name, number, place, self.role, self.model)) for number, key in wanted]
+            await ledger.journal.put([(QUESTION, (name, body)), *asked])
+            raise Waiting(f"role {self.role!r} waits for {len(wanted)} answer{'s' * (len(wanted) > 1)} of {self.model}")
         if question.kind == "retrieve":
             await self._index(question.corpus)
         sent = pictures.shown(question, ledger.journal.folder)

@@ -42,6 +42,11 @@ CREATE TABLE IF NOT EXISTS failures(
 CREATE TABLE IF NOT EXISTS artefacts(
     step INTEGER, name TEXT NOT NULL, digest TEXT NOT NULL, file TEXT NOT NULL,  -- file: in the folder `artefacts`
     PRIMARY KEY(step, name, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tasks(
+    key TEXT PRIMARY KEY,          -- of the call whose answer is waited for
+    question TEXT NOT NULL, sample INTEGER NOT NULL, place TEXT NOT NULL, role TEXT NOT NULL,
+    people TEXT NOT NULL           -- which group of people is asked
+    ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS progress(
     step INTEGER PRIMARY KEY, released INTEGER NOT NULL, done INTEGER NOT NULL,
     tally BLOB NOT NULL);          -- JSON of what was made so far
@@ -53,6 +58,7 @@ QUESTION = "OR IGNORE INTO questions"
 ROW = "OR REPLACE INTO rows"
 REJECT = "OR REPLACE INTO rejects"
 FAILURE = "OR REPLACE INTO failures"
+TASK = "OR IGNORE INTO tasks"
 ARTEFACT = "OR REPLACE INTO artefacts"
 PROGRESS = "OR REPLACE INTO progress"
 META = "OR REPLACE INTO meta"

@@ -208,6 +208,11 @@ class Journal:
         self._base = base
         self._base_errors = errors
 
+    @property
+    def base_folder(self) -> Path | None:
+        """Of the run whose answers are used too."""
+        return self._base.folder if self._base else None
+
     def expect_repeats(self) -> None:
         """From here on, what this process asked and committed may be asked again."""
         self._holds_calls = True
@@ -291,6 +296,10 @@ class Journal:
     def forget(self, key: str) -> None:
         """Drop an entry of `meta`. Before `start`."""
         self._reader.execute("DELETE FROM meta WHERE key=?", (key,))
+
+    def forget_tasks(self) -> None:
+        """Empty the queue for people: a run puts into it what it still waits for. Before `start`."""
+        self._reader.execute("DELETE FROM tasks")
 
     def forget_errors(self) -> None:
         """Drop journaled failures, so that their calls are asked again. Before `start`."""

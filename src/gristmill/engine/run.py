@@ -12,12 +12,15 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from gristmill.engine import artefacts
+from gristmill.engine import training as training_of
 from gristmill.engine.artefacts import Artefact
 from gristmill.engine.calls import Ledger
 from gristmill.engine.database import ARTEFACT, CALL, QUESTION
 from gristmill.engine.scope import Failure, Reject, Scope, current
+from gristmill.engine.training import OnlineTrainer
 from gristmill.errors import NotInJournal, Stopped, Waiting
 from gristmill.models.protocol import Reply
+from gristmill.models.training import Lesson, Method, Training
 from gristmill.rows import Lineage, Row, content, digest
 
 T = TypeVar("T")
@@ -243,6 +246,38 @@ class Run:
         await journal.put([(ARTEFACT, (self._step, found.name, found.digest, found.file))])
         return found
 
+    # -- training
+
+    async def train(
+        self,
+        base: Any,
+        rows: Iterable[Row | Lesson],
+        method: Method = "sft",
+        *,
+        training: Training | None = None,
+        reference: Any = None,
+    ) -> Any:
+        """A model that begins with the weights of `base` and learns from `rows`. It plays the same role.
+
+        The checkpoint is named by base, rows in their order, method, settings and reference, so a replay trains nothing.
+
+        Args:
+            base: a role typed `Trainable`, or what an earlier `train` returned.
+            rows: rows of a base type (sft: completions, instructions; dpo, reward: preferences), or `Lesson`s.
+            reference: the model that DPO holds it against; `base` unless given.
+
+        Raises:
+            TrainingFailed: no rows, or a loss that is no number. The run stops, and keeps everything.
+        """
+        settings = training or Training()
+        return await training_of.train(self._ledger, self._step, base, rows, method, settings, reference)
+
+    def trainer(
+        self, base: Any, method: Method = "dpo", *, training: Training | None = None, reference: Any = None
+    ) -> OnlineTrainer:
+        """A model that is trained step by step, `await trainer.step(rows)`, and asked in between, `trainer.model`."""
+        return OnlineTrainer(self._ledger, self._step, base, method, training or Training(), reference)
+
     async def _keep(self, kind: str, key: str, answer: bytes, name: str = "") -> None:
         question = digest(kind, name)
         body = _encode({"kind": kind, "name": name})
@@ -279,9 +314,9 @@ async def _first(branches: list[Scope], work: Sequence[Coroutine[Any, Any, R | N
 
 def ends_the_run(error: BaseException) -> bool:
     """Errors that are about the run and not about a row."""
-    from gristmill.errors import BadInput, DiskTrouble, EndpointDown
+    from gristmill.errors import BadInput, DiskTrouble, EndpointDown, TrainingFailed
 
-    return isinstance(error, (BadInput, DiskTrouble, EndpointDown))
+    return isinstance(error, (BadInput, DiskTrouble, EndpointDown, TrainingFailed))
 
 
 def describe(error: BaseException) -> str:

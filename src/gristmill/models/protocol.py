@@ -6,11 +6,12 @@ engine that journals every answer; the backends behind it implement `Backend`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import msgspec
 
+from gristmill.models.annotation import Note, Task
 from gristmill.rows import Document
 from gristmill.verify import values
 from gristmill.verify.values import Motion, Program, Proof, Verdict
@@ -221,6 +222,25 @@ class Simulate(Capability, Protocol):
         """What becomes of the watched bodies of a scene (a text in the engine's own format)."""
 
 
+class Annotator(Capability, Protocol):
+    """People, or what stands in for them. A row whose answer is not there yet waits; `resume` goes on with it."""
+
+    @overload
+    async def annotate(self, task: Task, *, n: None = None, without: Collection[str] = ()) -> Note: ...
+    @overload
+    async def annotate(self, task: Task, *, n: int, without: Collection[str] = ()) -> list[Note]: ...
+    async def annotate(self, task: Task, *, n: int | None = None, without: Collection[str] = ()) -> Note | list[Note]:
+        """What a person says of a task; with `n` what n different people say.
+
+        Args:
+            without: people who must not answer it, such as the author of what is judged.
+        """
+
+
+class Trainable(Capability, Protocol):
+    """A model whose weights can be trained: see `Run.train`."""
+
+
 class Execute(Capability, Protocol):
     """Runs Python that a model wrote, in a sandbox. Verdicts are journaled like any answer."""
 
@@ -238,9 +258,24 @@ class Execute(Capability, Protocol):
         """Whether `tests`, a script of asserts over what the program defines (or only over `names` of it), pass."""
 
 
-CAPABILITIES: dict[str, type[Capability]] = {
+CAPABILITIES: dict[str, type] = {
     c.__name__: c
-    for c in (Chat, Complete, See, Embed, Reward, Score, Choose, Hidden, Retrieve, Prove, Simulate, Execute)
+    for c in (
+        Chat,
+        Complete,
+        See,
+        Embed,
+        Reward,
+        Score,
+        Choose,
+        Hidden,
+        Retrieve,
+        Prove,
+        Simulate,
+        Execute,
+        Annotator,
+        Trainable,
+    )
 }
 METHODS: dict[str, tuple[str, Any]] = {
     "chat": ("Chat", Reply),
@@ -254,6 +289,7 @@ METHODS: dict[str, tuple[str, Any]] = {
     "prove": ("Prove", Proof),
     "simulate": ("Simulate", Motion),
     "execute": ("Execute", Verdict),
+    "annotate": ("Annotator", Note),
 }
 """Which capability each kind of call needs, and what one sample of its answer is (of embed: all vectors together)."""
 
@@ -281,6 +317,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     prove:    prompt: str, continuation: str       (statement and proof), sampling: {"state": True} without a proof
     simulate: prompt: str                          (the scene), sampling: seconds, watch
     execute:  job: Job
+    annotate: task: Task, sampling: without        (n samples: n people)
     """
 
     kind: str
@@ -292,6 +329,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     schema: dict[str, Any] | None = None
     corpus: str = ""
     job: Job | None = None
+    task: Task | None = None
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -31,10 +31,13 @@ TOOLS = {
     "Prove": "prover:coq",
     "Simulate": "physics:mujoco",
     "Retrieve": "retrieve:bm25",
+    "Annotator": "people:anyone",
 }
 """What plays a role that no language model plays, unless one is named for that very role."""
 EMBEDDER = "wordllama:l2_supercat"
 """What embeds where no model was named at all."""
+STUDENT = "transformers:smollm2-135m-instruct"
+"""What is trained where no model was named at all."""
 
 # Backend: its module and the options it takes.
 LOCAL = {
@@ -57,8 +60,18 @@ BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sentence-transformers": ("gristmill.models.sentence_transformers", ("device", "context")),
     "transformers": ("gristmill.models.transformers", ("device", "context")),
     "wordllama": ("gristmill.models.wordllama", ()),
+    "people": ("gristmill.models.people", ()),
+    "annotator": ("gristmill.models.annotator", _REMOTE),
     "dense": ("gristmill.models.dense", _REMOTE),
 }
+NESTED = {"dense": "Dense", "annotator": "ModelAnnotator"}
+"""Backends around another one, whose whole name follows theirs; and the class in their module."""
+UNNAMED = {
+    "embedded": DEFAULT,
+    "people": TOOLS["Annotator"],
+    **{name: f"{name}:{has[0]}" for name, has in LOCAL.items()},
+}
+"""What is meant where only the backend is named."""
 
 FILES = ("embedded", "transformers", "sentence-transformers")
 """Backends whose models are files on this machine."""
@@ -76,6 +89,8 @@ WHO_CAN = {
     "Prove": "prover:coq, prover:lean4",
     "Simulate": "physics:mujoco, physics:pymunk",
     "Execute": "sandbox:python",
+    "Annotator": "people:, annotator: and the name of a chat model (annotator:openai:gpt-4o-mini)",
+    "Trainable": "transformers:FOLDER",
     "Reward": "a backend of your own (gristmill.models.protocol.Backend), given from Python",
 }
 
@@ -124,8 +139,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def open(self, prices: Prices | None = None) -> Backend:
         """The backend, not started yet."""
         module = import_module(BACKENDS[self.backend][0])
-        if self.backend == "dense":
-            return cast(Backend, module.Dense(parse(self.model).open(prices)))
+        if self.backend in NESTED:
+            return cast(Backend, getattr(module, NESTED[self.backend])(parse(self.model).open(prices)))
         make = cast(Callable[[Spec, Price | None], Any], module.from_spec)
         backend = make(self, (prices or price_table.load()).of(self))
         if self.as_complete:
@@ -139,9 +154,9 @@ def parse(text: str) -> Spec:
     text = text.strip()
     backend, colon, rest = text.partition(":")
     if backend in BACKENDS and not rest:
-        if backend not in LOCAL and backend != "embedded":
+        if backend not in UNNAMED:
             raise BadInput(f"{backend}: which model? Write {backend}:MODEL")
-        rest = LOCAL[backend][0] if backend in LOCAL else DEFAULT.partition(":")[2]
+        rest = UNNAMED[backend].partition(":")[2]
     if backend not in BACKENDS:
         known = f"{', '.join(f'{name}:' for name in BACKENDS)}"
         name = re.split(r"[,@]", text)[0]
@@ -151,11 +166,11 @@ def parse(text: str) -> Spec:
             )
         guess = f"embedded:{name}" if name.endswith(".gguf") else f"openai:{name}"
         raise BadInput(f"{name!r} names no backend ({known}): did you mean {guess}?")
-    if backend == "dense":
+    if backend in NESTED:
         inner = parse(rest)
-        if inner.backend == "dense":
-            raise BadInput(f"{text}: dense: is followed by an embedding model")
-        return Spec(backend="dense", model=inner.text)
+        if inner.backend in NESTED:
+            raise BadInput(f"{backend}: is followed by the name of a model, not by {inner.backend}:")
+        return Spec(backend=backend, model=inner.text)
     rest, *parts = re.split(r",(?=[A-Za-z_-]+=)", rest)
     model, url = rest, ""
     for at in re.finditer(r"@(?=https?://)", rest):
@@ -164,6 +179,8 @@ def parse(text: str) -> Spec:
         raise BadInput(
             f"{backend}: runs on this machine: write {' or '.join(f'{backend}:{m}' for m in LOCAL[backend])}"
         )
+    if backend == "people" and (url or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", model)):
+        raise BadInput("people: is followed by the name of a group: lower-case letters, digits and dashes")
     if url and backend in FILES:
         raise BadInput(f"{backend}: runs on this machine and takes no URL; for a server of your own: openai:MODEL@URL")
     if not model or model != model.strip() or (url and "," in url) or (backend not in FILES and "," in model):
@@ -187,7 +204,9 @@ def tool_for(needs: frozenset[str]) -> str:
 
 def default_for(needs: frozenset[str]) -> str:
     """What plays a role where the user named nothing."""
-    return EMBEDDER if needs == {"Embed"} else DEFAULT
+    if needs == {"Embed"}:
+        return EMBEDDER
+    return STUDENT if "Trainable" in needs else DEFAULT
 
 
 def check_can(backend: Backend, role: str, needs: frozenset[str]) -> None:

@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gristmill.api import arerun, arun
 from gristmill.contract import Recipe
 from gristmill.errors import BadInput
 from gristmill.execute import Result, config_of
+from gristmill.models.annotation import Note
 from gristmill.models.protocol import CAPABILITIES, Answer, Hit, Message, Price, Question, Reply, Text, Usage
+from gristmill.models.training import Course, Lesson, Method, Progress, Training
 from gristmill.verify.values import Motion, Proof, Verdict
 
-Said = str | Reply | float | list[float] | list[Hit] | Verdict | Proof | Motion | Exception
+Said = str | Reply | float | list[float] | list[Hit] | Verdict | Proof | Motion | Note | Exception
 Script = Sequence[Said] | Callable[[Question], Said]
 
 
@@ -32,10 +36,17 @@ class Scripted:
             side by side. An exception is raised instead of said.
         model: its name.
         can: names of capabilities; all unless given.
+        trained: what it says after its first, second, ... training; the last holds on. The same as before unless given.
     """
 
     def __init__(
-        self, replies: Script = (), *, model: str = "scripted", can: Iterable[str] = (), price: Price | None = None
+        self,
+        replies: Script = (),
+        *,
+        model: str = "scripted",
+        can: Iterable[str] = (),
+        price: Price | None = None,
+        trained: Sequence[Script] = (),
     ) -> None:
         self.model = model
         self.can = frozenset(can or CAPABILITIES)
@@ -50,6 +61,13 @@ class Scripted:
         self.indexed: dict[str, list[str]] = {}
         """Corpora that it was to search, by name."""
         self.embedder = None
+        self.checkpoint: Path | None = None
+        self.courses: list[tuple[str, Course]] = []
+        """What it, and those that were trained from it, were taught, and the name of the model that it began with."""
+        self.family: list[Scripted] = [self]
+        """It, and those that were trained from it, in the order of their making; "scripted+1" is the first of them."""
+        self._trained = trained
+        self._name = ""
         self._script = replies
         self._said = 0
 
@@ -59,7 +77,25 @@ class Scripted:
         return [text_of(question) for question in self.questions]
 
     def identity(self) -> dict[str, Any]:
-        return {"model": self.model}
+        return {"model": self.family[0].model, **({"trained": self._name} if self._name else {})}
+
+    async def train(self, course: Course, folder: Path, progress: Progress) -> dict[str, float]:
+        self.courses.append((self.model, course))
+        progress(1, 1, {"loss": 1.0})
+        (folder / "weights").write_text(self.model)
+        return {"loss": 1.0, "steps": float(course.training.steps or 1)}
+
+    def session(self, method: Method, training: Training, reference: Path | None) -> ScriptedSession:
+        return ScriptedSession(self, method, training, reference)
+
+    def at(self, checkpoint: Path, name: str) -> Scripted:
+        number = len(self.family)
+        script = self._trained[min(number, len(self._trained)) - 1] if self._trained else self._script
+        made = Scripted(script, model=f"{self.family[0].model}+{number}", can=self.can, price=self.price)
+        made.checkpoint, made._name, made._trained = checkpoint, name, self._trained
+        made.family, made.courses, made.endpoint = self.family, self.courses, self.endpoint
+        self.family.append(made)
+        return made
 
     async def start(self) -> None:
         pass
@@ -95,12 +131,37 @@ class Scripted:
         return Reply(said) if isinstance(said, str) else said
 
 
+class ScriptedSession:
+    """A scripted model in online training; `courses` of the model holds a course of one step for each step."""
+
+    def __init__(self, model: Scripted, method: Method, training: Training, reference: Path | None) -> None:
+        self.backend, self._made = model, (method, training, reference)
+        self.restored: Path | None = None
+
+    async def step(self, lessons: list[Lesson]) -> dict[str, float]:
+        method, training, reference = self._made
+        self.backend.courses.append((self.backend.model, Course(method, lessons, training, reference)))
+        self.backend = self.backend.at(Path(), "")
+        return {"loss": 1.0}
+
+    async def save(self, folder: Path) -> None:
+        (folder / "weights").write_text(self.backend.model)
+
+    async def restore(self, folder: Path) -> None:
+        self.restored = folder
+
+    async def close(self) -> None:
+        pass
+
+
 def text_of(question: Question) -> str:
     """All that a model gets to read, as one text."""
     if question.kind in ("chat", "reward"):
         return "\n\n".join(_content(message) for message in question.messages)
     if question.job:
         return f"{question.job.program.code}\n\n{question.job.tests or ''}".rstrip()
+    if question.task:
+        return msgspec.json.encode(question.task).decode()
     return "\n".join(question.texts) if question.kind == "embed" else question.prompt + question.continuation
 
 
