@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -59,7 +58,7 @@ async def train(
     else:
         if ledger.offline:
             raise NotInJournal(f"offline, and the journal has no {method} training of role {base.role!r} like this")
-        course = Course(method, lessons, training, _weights(reference) if reference else None)
+        course = Course(method, lessons, training, _weights(reference) if reference else "")
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         unfinished.mkdir(parents=True, exist_ok=True)
         measured = await trainee.train(course, unfinished, _shown(ledger, method, base.role))
@@ -132,7 +131,7 @@ class OnlineTrainer:
     async def _catch_up(self) -> dict[str, float]:
         """Take the steps that the session has not taken."""
         if self._session is None:
-            weights = _weights(self._reference) if self._reference else None
+            weights = _weights(self._reference) if self._reference else ""
             self._session = self._trainee.session(self._method, self._training, weights)
             self._ledger.opened.append(_Closing(self._session))
             await self._restore()
@@ -236,10 +235,9 @@ def _identity(handle: Handle) -> str:
     return handle.identity.decode()
 
 
-def _weights(handle: Handle) -> Path | None:
-    """Where a model's weights lie; None for the one that everything begins from."""
-    found: Path | None = getattr(handle._backend, "checkpoint", None)
-    return found
+def _weights(handle: Handle) -> str:
+    """Where a model's weights lie."""
+    return str(getattr(handle._backend, "weights", ""))
 
 
 def _handle(ledger: Ledger, base: Handle, backend: Backend, found: Artefact, measured: dict[str, float]) -> Handle:

@@ -65,8 +65,8 @@ class Course(msgspec.Struct, omit_defaults=True):
     method: Method
     lessons: list[Lesson]
     training: Training
-    reference: Path | None = None
-    """DPO: the checkpoint that the model is held against; None: the one that it begins from."""
+    reference: str = ""
+    """DPO: folder of the weights that the model is held against; "": those that it begins from."""
 
 
 class Session(Protocol):
@@ -96,7 +96,7 @@ class Trainee(Backend, Protocol):
         Returns what was measured: "loss" and "steps" among it. Raises TrainingFailed where the loss is no number.
         """
 
-    def session(self, method: Method, training: Training, reference: Path | None) -> Session: ...
+    def session(self, method: Method, training: Training, reference: str) -> Session: ...
 
     def at(self, checkpoint: Path, name: str) -> Backend:
         """The same kind of model with a checkpoint's weights, not loaded yet. `name` tells what made them: it is in the

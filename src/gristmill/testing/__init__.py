@@ -61,7 +61,7 @@ class Scripted:
         self.indexed: dict[str, list[str]] = {}
         """Corpora that it was to search, by name."""
         self.embedder = None
-        self.checkpoint: Path | None = None
+        self.weights: Path = Path(model)
         self.courses: list[tuple[str, Course]] = []
         """What it, and those that were trained from it, were taught, and the name of the model that it began with."""
         self.family: list[Scripted] = [self]
@@ -85,14 +85,14 @@ class Scripted:
         (folder / "weights").write_text(self.model)
         return {"loss": 1.0, "steps": float(course.training.steps or 1)}
 
-    def session(self, method: Method, training: Training, reference: Path | None) -> ScriptedSession:
+    def session(self, method: Method, training: Training, reference: str) -> ScriptedSession:
         return ScriptedSession(self, method, training, reference)
 
     def at(self, checkpoint: Path, name: str) -> Scripted:
         number = len(self.family)
         script = self._trained[min(number, len(self._trained)) - 1] if self._trained else self._script
         made = Scripted(script, model=f"{self.family[0].model}+{number}", can=self.can, price=self.price)
-        made.checkpoint, made._name, made._trained = checkpoint, name, self._trained
+        made.weights, made._name, made._trained = checkpoint, name, self._trained
         made.family, made.courses, made.endpoint = self.family, self.courses, self.endpoint
         self.family.append(made)
         return made
@@ -134,7 +134,7 @@ class Scripted:
 class ScriptedSession:
     """A scripted model in online training; `courses` of the model holds a course of one step for each step."""
 
-    def __init__(self, model: Scripted, method: Method, training: Training, reference: Path | None) -> None:
+    def __init__(self, model: Scripted, method: Method, training: Training, reference: str) -> None:
         self.backend, self._made = model, (method, training, reference)
         self.restored: Path | None = None
 
