@@ -1,0 +1,92 @@
+"""Real training of a very small transformer in a process of its own."""
+
+import asyncio
+import json
+import math
+
+import pytest
+
+import tiny
+from gristmill import Lesson, Training
+from gristmill.errors import BadInput, TrainingFailed
+from gristmill.models import finetune
+from gristmill.models.training import Course
+
+SUMS = [Lesson(f"{a}+{b}=", str(a + b)) for a in range(10) for b in range(10)]
+PAIRS = [Lesson(f"{a}+1=", str(a + 1), "none") for a in range(9)] * 4
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+def weights(folder) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+async def taught(base, folder, course, progress=lambda *_: None):
+    folder.mkdir(exist_ok=True)
+    return await finetune.train(base, course, folder, progress, device="cpu")
+
+
+async def test_completions_are_learnt_step_by_step_and_the_same_twice(base, tmp_path):
+    course, steps = Course("sft", SUMS, Training(learning_rate=3e-3, steps=30, batch_size=16)), []
+    measured = await taught(base, tmp_path / "a", course, lambda *said: steps.append(said))
+    assert measured["loss"] < measured["first_loss"] - 1
+    assert (measured["steps"], measured["rows"]) == (30, 100)
+    assert [(done, of) for done, of, _ in steps] == [(n, 30) for n in range(1, 31)]
+    assert not (tmp_path / "a" / "trainer").exists()
+    await taught(base, tmp_path / "b", course)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+@pytest.mark.parametrize("method", ["dpo", "reward"])
+async def test_pairs_are_learnt(base, tmp_path, method):
+    course = Course(method, PAIRS, Training(learning_rate=3e-3, steps=10, batch_size=12))
+    measured = await taught(base, tmp_path / "a", course)
+    assert abs(measured["first_loss"] - math.log(2)) < 0.05  # at first it prefers neither
+    assert measured["loss"] < measured["first_loss"] - 0.1
+    assert weights(tmp_path / "a")
+
+
+async def test_a_training_that_was_stopped_goes_on_from_its_last_save(base, tmp_path):
+    course, steps = Course("sft", SUMS, Training(learning_rate=3e-3, steps=200, batch_size=32)), []
+    reached = asyncio.Event()
+
+    def watch(done, of, measured):
+        steps.append(done)
+        if done >= 60:
+            reached.set()
+
+    work = asyncio.create_task(taught(base, tmp_path / "a", course, watch))
+    await reached.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert steps[-1] < 200
+    [save] = (tmp_path / "a" / "trainer").glob("checkpoint-*")
+    saved = json.loads((save / "trainer_state.json").read_text())["global_step"]
+    again = []
+    measured = await taught(base, tmp_path / "a", course, lambda done, *_: again.append(done))
+    assert (again[0], measured["steps"]) == (saved + 1, 200)
+
+
+async def test_a_loss_that_explodes_is_seen_at_once(base, tmp_path):
+    course = Course("sft", SUMS, Training(learning_rate=1e30, steps=50, schedule="constant"))
+    measured = await taught(base, tmp_path / "a", course)
+    assert math.isnan(measured["loss"])
+    assert measured["steps"] < 50
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+
+
+async def test_a_worker_that_fails_says_why(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingFailed, match=r"sft: \w+Error: .*empty"):
+        await taught(str(tmp_path / "empty"), tmp_path / "a", Course("sft", SUMS, Training(steps=1)))
+
+
+def test_what_is_not_installed_is_named_with_its_line(monkeypatch):
+    monkeypatch.setattr(finetune, "find_spec", lambda name: None if name == "trl" else object())
+    with pytest.raises(BadInput, match=r"training needs trl, which is not installed: pip install 'gristmill\[train\]'"):
+        finetune.require()
