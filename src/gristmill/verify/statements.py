@@ -183,7 +183,10 @@ def _coq_tactics(plain: str) -> str:
         # Commands begin with a capital letter or an attribute, tactics never do.
         if tactic and not re.match(r"[a-z_(\[]|Unshelve\.\Z", tactic):
             raise Improper(f"a proof consists of tactics, and {_short(tactic)} is none")
-    return script.strip()
+    script = script.strip()
+    if script and script[-1] not in ".}":  # what comes behind it would be read as part of it
+        raise Improper(f"its last tactic does not end in a full stop: {_short(script[-60:])}")
+    return script
 
 
 def _lean_tactics(plain: str) -> str:
