@@ -1,0 +1,35 @@
+"""Python in replies and files: finding it, and reading it without running it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+
+FENCED = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+PYTHON = ("python", "py", "python3")
+LONGEST = 200_000
+"""Characters of a text that is read as Python."""
+
+
+def code_block(text: str) -> str | None:
+    """The first fenced block that says it is Python, else the first block, "" for an empty one; None where there is
+    none. One that is not closed ends with the text."""
+    blocks = [(match["language"].lower(), match["code"]) for match in FENCED.finditer(text)]
+    ours = [code for language, code in blocks if language in PYTHON] or [code for _, code in blocks]
+    return ours[0].strip() if ours else None
+
+
+def parsed(code: str) -> ast.Module | None:
+    """The syntax tree, or None for what is no Python, or too long or too deep to be read."""
+    if len(code) > LONGEST:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the author's escapes
+        try:
+            return ast.parse(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
