@@ -355,6 +355,12 @@ async def test_what_is_no_new_pair_is_rejected(reply, reason):
     assert [r.reason for r in done.rejects] == [reason]
 
 
+async def test_of_a_reply_that_was_cut_only_the_last_pair_is_lost():
+    scripted = Scripted([Reply(PAIRS + "\n\nProblem: Three?\nSolution: It", finish="length")])
+    done = await run(mathinstruct_college, SEEDS, generator=scripted, request_batch_size=1, target=2)
+    assert [row.instruction for row in done.rows] == ["One?", "Two?"]
+
+
 async def test_seeds_that_cannot_be_shown_are_refused():
     for seeds, message in ((SEEDS[:2], "too few"), ([*SEEDS, {"question": "Bare?"}], "no rationale")):
         with pytest.raises(BadInput, match=message):
