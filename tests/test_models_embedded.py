@@ -138,7 +138,7 @@ async def test_a_prompt_beyond_the_context_is_too_long_and_says_the_sizes(backen
 
 
 async def test_what_it_cannot_do_is_not_promised(backend):
-    assert backend.can == {"Chat", "Complete"}
+    assert backend.can == {"Chat", "Complete", "Choose"}
     with pytest.raises(EndpointDown):
         await backend.answer(Question("embed", texts=["a"]), 1)
 

@@ -54,7 +54,8 @@ class Embedded(OpenAI):
         )
         if self._file and not self._file.is_file():
             raise BadInput(f"embedded: there is no file {self._file}")
-        self.can = frozenset({"Chat", "Complete"})
+        self.can = frozenset({"Chat", "Complete", "Choose"})
+        self._forces = True
         self.max_n = 1  # a slot is a sample; the engine spreads them
         self.endpoint = self.spec = f"embedded:{model}"
         self.template = templates.of(self.model)

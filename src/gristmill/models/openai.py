@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gristmill.errors import BadInput, EndpointDown, GristmillError, PromptTooLong, Refused, Transient
+from gristmill.models import choices
 from gristmill.models.http import Http, check_key, limits, retry_after
-from gristmill.models.protocol import Answer, Image, Message, Price, Question, Reply, Text, Token, Usage
+from gristmill.models.protocol import Answer, Image, Limits, Message, Price, Question, Reply, Text, Token, Usage
 
 if TYPE_CHECKING:
     from gristmill.models.spec import Spec
@@ -73,6 +74,7 @@ class _Top(msgspec.Struct):
 
 class _Token(_Top):
     top_logprobs: list[_Top] | None = None
+    id: Any = None  # llama.cpp's
 
 
 class _Logprobs(msgspec.Struct):
@@ -125,6 +127,11 @@ class _Vector(msgspec.Struct):
     index: int = 0
 
 
+class _Piece(msgspec.Struct):
+    id: int
+    piece: str | list[int]  # bytes, where it is a part of a character
+
+
 class Good(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[_Vector] | None = None
@@ -132,6 +139,7 @@ class Good(msgspec.Struct):
     error: Any = None  # OpenRouter answers 200 with an error inside
     timings: Any = None  # llama.cpp's mark
     limits: Any = None  # ours: `Limits` of the headers
+    tokens: list[_Piece] | None = None  # of llama.cpp's /tokenize
 
 
 class Problem(msgspec.Struct):
@@ -191,6 +199,8 @@ class OpenAI:
         self._in_words = False
         self._formats: dict[bytes, msgspec.Raw | None] = {}
         """How a schema is sent, by its text. None: in words."""
+        self._forces = False
+        """It is a llama.cpp server: no echo, but grammars of tokens."""
         self._http = Http(self.url, timeout=timeout)
 
     def _abilities(self) -> frozenset[str]:
@@ -222,6 +232,8 @@ class OpenAI:
             return await self._embed(question.texts)
         if question.kind == "score":
             return await self._score(question.prompt, question.continuation)
+        if question.kind == "choose":
+            return await self._choose(question.prompt, question.texts)
         chat = question.kind == "chat"
         for _ in range(len(DROPPABLE) + 4):  # each turn learns something, so it ends before
             asked = self._body(question, n)
@@ -350,18 +362,7 @@ class OpenAI:
         return Answer(vectors, usage, left)
 
     async def _score(self, prompt: str, continuation: str) -> Answer:
-        """By `echo`: the endpoint repeats the text with the log-probability of each of its tokens."""
-        asked = {"model": self.model, "prompt": prompt + continuation, "max_tokens": 0, "echo": True, "logprobs": 1}
-        try:
-            good = await self._post("/completions", asked)
-        except _Peculiar as peculiar:
-            raise peculiar.meaning from None
-        choice = good.choices[0] if good.choices else _Choice()
-        tokens = choice.logprobs.read(0) if choice.logprobs else []
-        if not (choice.text or "").startswith(prompt + continuation) or not tokens:
-            raise EndpointDown(
-                f"{self._here()} does not give log-probabilities of a given text (it ignores `echo`); vLLM's server does"
-            )
+        tokens, usage, left = await self._echo(prompt + continuation)
         # Counted from the end: a token for the beginning of the text stands before the first and shifts all offsets.
         if not "".join(token.text for token in tokens).endswith(continuation):
             raise Refused(f"{self._here()}: the tokens of this continuation do not add up to its text", code="tokens")
@@ -369,8 +370,97 @@ class OpenAI:
         while length < len(continuation):  # a token across the border belongs to the continuation
             first -= 1
             length += len(tokens[first].text)
-        scored = tokens[first:]
-        return Answer([scored], self._usage(good, asked, []), good.limits)
+        return Answer([tokens[first:]], usage, left)
+
+    async def _echo(self, text: str) -> tuple[list[Token], Usage, Limits | None]:
+        """By `echo` the endpoint repeats the text with the log-probability of each of its tokens."""
+        asked = {"model": self.model, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1}
+        try:
+            good = await self._post("/completions", asked)
+        except _Peculiar as peculiar:
+            self._forces = "no echo" in peculiar.problem.message  # an older llama.cpp
+            if not self._forces:
+                raise peculiar.meaning from None
+            good = Good()
+        choice = good.choices[0] if good.choices else _Choice()
+        tokens = choice.logprobs.read(0) if choice.logprobs else []
+        if not (choice.text or "").startswith(text) or not tokens:
+            self._forces |= good.timings is not None
+            raise EndpointDown(
+                f"{self._here()} does not give log-probabilities of a given text (it ignores `echo`); vLLM's server does"
+            )
+        return tokens, self._usage(good, asked, []), good.limits
+
+    async def _choose(self, prompt: str, options: list[str]) -> Answer:
+        """As `models/choices.py` says; a request an option."""
+        if not self._forces:
+            try:
+                found = [await self._echo(prompt + option) for option in options]
+            except EndpointDown:
+                if not self._forces:
+                    raise
+            else:
+                common = choices.common_start([[token.text for token in tokens] for tokens, _, _ in found])
+                sums = [sum(token.logprob for token in tokens[common:]) for tokens, _, _ in found]
+                used = Usage(sum(u.input for _, u, _ in found), sum(u.output for _, u, _ in found))
+                return Answer([choices.shares(sums)], used, found[-1][2])
+        return await self._force(prompt, options)
+
+    async def _force(self, prompt: str, options: list[str]) -> Answer:
+        """llama.cpp reports the model's own probabilities of what a grammar made it write.
+
+        Forced token by token: of a grammar of letters it would take the first token that fits, such as the space alone
+        before a name, and go on where no text ever does.
+        """
+        found = [await self._tokens(prompt + option) for option in options]
+        rows = [[token.id for token in tokens] for tokens in found]
+        common = choices.common_start(rows)
+        if common == 0:
+            raise Refused(f"{self._here()} needs a prompt to choose after: the options have no first token in common")
+        sums: list[float] = []
+        used = Usage()
+        for row, tokens in zip(rows, found, strict=True):
+            rest = row[common:]
+            if not rest:  # it begins all the others
+                sums.append(0.0)
+                continue
+            if any(isinstance(token.piece, list) for token in tokens[common:]):
+                raise Refused(
+                    f"{self._here()}: an option holds a character of several tokens, and llama.cpp tells the probability of "
+                    f"the last one only. A model in torch (transformers:) can choose"
+                )
+            grammar = "root ::= " + " ".join(f"<[{token}]>" for token in rest)
+            asked = {"model": self.model, "prompt": row[:common], "max_tokens": len(rest), "grammar": grammar}
+            try:
+                good = await self._post("/completions", {**asked, "temperature": 0, "logprobs": 1})
+            except _Peculiar as peculiar:
+                raise peculiar.meaning from None
+            choice = good.choices[0] if good.choices else _Choice()
+            written = (choice.logprobs.content if choice.logprobs else None) or []
+            if [token.id for token in written[: len(rest)]] != rest:
+                raise EndpointDown(f"{self._here()} does not heed a grammar of tokens (a newer llama.cpp server does)")
+            sums.append(sum(_chance(token.logprob) for token in written[: len(rest)]))
+            now = self._usage(good, asked, [])
+            used = Usage(used.input + now.input, used.output + now.output)
+        return Answer([choices.shares(sums)], used)
+
+    async def _tokens(self, text: str) -> list[_Piece]:
+        """As the server reads a raw prompt. It has this beside its API, not below it."""
+        server = Http(self.url.removesuffix("/v1"), timeout=self._http.timeout)
+        await server.open(self._http.key)
+        asked = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True}
+        try:
+            status, headers, answer = await server.post("/tokenize", msgspec.json.encode(asked))
+        except UnicodeEncodeError as broken:
+            raise Refused(f"the prompt is not valid text: {broken.reason} at {broken.start}") from None
+        finally:
+            await server.close()
+        if status >= 300:
+            trouble = self._problem(status, headers, _problem(answer))
+            raise trouble.meaning if isinstance(trouble, _Peculiar) else trouble
+        if (good := _decode(answer)) is None or good.tokens is None:
+            raise EndpointDown(f"{self._here()} does not say how it splits a text into tokens: {self._short(answer)}")
+        return good.tokens
 
     # What goes wrong
 
