@@ -130,7 +130,9 @@ class Transformers:
     def _ids(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """The tokens of a raw text as the model reads it, with its own first token if it has one, and where in the text
         each stands."""
-        found = self._tokenizer(_clean(text), return_offsets_mapping=True, return_special_tokens_mask=True)
+        found = self._tokenizer(
+            _clean(text), return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False
+        )
         ids, places, added = found["input_ids"], found["offset_mapping"], found["special_tokens_mask"]
         while added and added[-1]:  # an end, which some tokenizers put behind every text
             ids, places, added = ids[:-1], places[:-1], added[:-1]
@@ -220,7 +222,7 @@ class Transformers:
                 )
             except Exception as error:  # a template raises what it likes about roles that it does not take
                 raise Refused(f"the chat template of {self.model} does not take these messages: {error}") from error
-            ids = self._tokenizer(_clean(text), add_special_tokens=False)["input_ids"]
+            ids = self._tokenizer(_clean(text), add_special_tokens=False, verbose=False)["input_ids"]
         if not ids:
             raise Refused(f"{self.model} has nothing to go on from: the prompt is empty")
         return self._fits(ids, room=1)
