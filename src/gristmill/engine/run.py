@@ -269,8 +269,7 @@ class Run:
         Raises:
             TrainingFailed: no rows, or a loss that is no number. The run stops, and keeps everything.
         """
-        settings = training or Training()
-        return await training_of.train(self._ledger, self._step, base, rows, method, settings, reference)
+        return await training_of.train(self._ledger, self._step, base, rows, method, training or Training(), reference)
 
     def trainer(
         self, base: Any, method: Method = "dpo", *, training: Training | None = None, reference: Any = None

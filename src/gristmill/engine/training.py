@@ -44,7 +44,7 @@ async def train(
 ) -> Handle:
     """See `Run.train`."""
     trainee = _trainee(base)
-    lessons = _lessons(rows, method)
+    lessons, training = _lessons(rows, method), _plain(training)
     named = [method, training, _identity(base), _identity(reference) if reference else None, lessons]
     found = checkpoint(digest("train", _stable(named).decode()))
     folder = ledger.journal.folder / "artefacts" / found.file
@@ -83,9 +83,9 @@ class OnlineTrainer:
         self, ledger: Ledger, step: int, base: Handle, method: Method, training: Training, reference: Handle | None
     ) -> None:
         self._ledger, self._step, self._base = ledger, step, base
-        self._method, self._training, self._reference = method, training, reference
+        self._method, self._training, self._reference = method, _plain(training), reference
         self._trainee = _trainee(base)
-        named = [method, training, _identity(base), _identity(reference) if reference else None]
+        named = [method, self._training, _identity(base), _identity(reference) if reference else None]
         self._name = digest("online", _stable(named).decode())
         self._taken: list[tuple[str, list[Lesson]]] = []
         """Lessons of each step, and the name of the state behind it."""
@@ -221,6 +221,11 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _plain(training: Training) -> Training:
+    """Its values in their declared types: 2 epochs and 2.0 epochs make the same checkpoint, and so the same name."""
+    return msgspec.convert(msgspec.to_builtins(training), Training)
 
 
 def _trainee(base: Handle) -> Trainee:

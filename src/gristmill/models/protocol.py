@@ -240,6 +240,11 @@ class Annotator(Capability, Protocol):
 class Trainable(Capability, Protocol):
     """A model whose weights can be trained: see `Run.train`."""
 
+    checkpoint: Any
+    """Of a trained model: an artefact, which `Run.link` puts into a row's lineage. None of the one that it began from."""
+    measured: dict[str, float]
+    """What its training measured, "loss" among it."""
+
 
 class Execute(Capability, Protocol):
     """Runs Python that a model wrote, in a sandbox. Verdicts are journaled like any answer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import exp
 from typing import Literal
 
 from gristmill.engine.run import Run
@@ -40,6 +41,23 @@ async def rate(judge: Chat, messages: Messages, *, low: float, high: float, cue:
     """One judge's rating at temperature 0; raises as `rating`."""
     reply: Reply = await judge.chat(messages, temperature=0.0)
     return rating(reply.text, low=low, high=high, cue=cue)
+
+
+def odds_of_first(reply: Reply, first: str, second: str) -> float | None:
+    """The probability of one answer against another, both of a token, by the log-probabilities of a reply's first token.
+
+    Asked with `logprobs=True, top_logprobs=5, max_tokens=1`. White space around a token does not count, and what
+    other tokens have is left out. None where neither answer is among them: then nothing can be told.
+    """
+    if not reply.logprobs:
+        return None
+    token = reply.logprobs[0]
+    chances = {first: 0.0, second: 0.0}
+    for text, logprob in ({token.text: token.logprob} | token.top).items():
+        if text.strip() in chances:
+            chances[text.strip()] += exp(logprob)
+    total = sum(chances.values())
+    return chances[first] / total if total > 0 else None
 
 
 async def prefer(
