@@ -7,6 +7,9 @@ would change its last digits. For many calls a minute a vLLM server is the bette
 
 The same weights are the same model on any device: float32 on a CPU, what the file holds (often bfloat16) elsewhere.
 
+It can be trained: `at` is the same kind of model with a checkpoint's weights, loaded when it is first asked. Of those,
+the last two that were asked stay in memory.
+
 Not covered: pictures, schemas enforced while writing (they are put in words), a server's batching.
 """
 
@@ -23,14 +26,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gristmill.errors import BadInput, PromptTooLong, Refused
-from gristmill.models import choices, local, weights
+from gristmill.models import choices, finetune, local, weights
 from gristmill.models.openai import IN_WORDS, NO_CHANCE
 from gristmill.models.protocol import Answer, Message, Price, Question, Reply, Token, Usage
 from gristmill.models.spec import Spec
+from gristmill.models.training import Course, Method, Progress, Session, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ALIVE = 2
+"""Trained models that stay loaded: the newest, and the one before it."""
 TAIL = 8
 """Tokens of a prompt that are read with a reply: what a token stands for can depend on those before it."""
 SAMPLING = {"max_tokens", "temperature", "top_p", "stop", "seed", "logprobs", "top_logprobs"}
@@ -46,24 +52,40 @@ class Transformers:
         model: a folder as `save_pretrained` makes one, with its tokenizer; a .gguf file; or a name in `weights.KNOWN`.
         device: "cuda" where there is one unless given.
         context: tokens of prompt and reply; the model's own unless given.
+        origin: of a trained model, the one that it was trained from and the name of its checkpoint; its folder need not
+            be there before it is asked.
     """
 
-    def __init__(self, model: str, *, device: str = "", context: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "",
+        context: int | None = None,
+        origin: tuple[Transformers, str] | None = None,
+    ) -> None:
         self._known = weights.KNOWN.get(model)
         self.weights = Path(model).expanduser()
         """Where they lie."""
-        if self._known is None and self.weights.suffix != ".gguf":
+        self._origin = origin
+        self._alive: list[Transformers] = origin[0]._alive if origin else []
+        """Trained models that are loaded, the one that was asked last at the end."""
+        if origin:
+            pass  # what was trained in this run, or in the one that it repeats
+        elif self._known is None and self.weights.suffix != ".gguf":
             self.weights = local.folder("transformers", model, "config.json")
         elif self._known is None and not self.weights.is_file():
             raise BadInput(f"transformers: there is no file {self.weights}")
         self.model = self.weights.name
         chats = self.weights.suffix == ".gguf" or self._known is not None or _has_template(self.weights)
-        self.can = frozenset({"Complete", "Score", "Choose", "Hidden"} | ({"Chat"} if chats else set()))
+        self.can = frozenset({"Complete", "Score", "Choose", "Hidden", "Trainable"} | ({"Chat"} if chats else set()))
+        if origin:
+            self.can = origin[0].can | {"Reward"}
         self.endpoint = self.spec = f"transformers:{model}"
         self.concurrency = self.most = 1
         self.max_n = 8
         self.context = context
-        self.price = Price(0, 0)
+        self.price: Price | None = Price(0, 0)
         self._device = device
         self._lane = local.Lane("transformers")
         self._torch: Any = None
@@ -72,6 +94,8 @@ class Transformers:
         self._ends: set[int] = set()
 
     def identity(self) -> dict[str, Any]:
+        if self._origin:
+            return {**self._origin[0].identity(), "trained": self._origin[1]}
         digest = self._known.sha256 if self._known else local.content(self.weights)
         return {"backend": "transformers", "weights": digest}
 
@@ -81,10 +105,37 @@ class Transformers:
         if self._net is None:
             await self._lane.do(self._load)
 
+    async def train(self, course: Course, folder: Path, progress: Progress) -> dict[str, float]:
+        if self._known:
+            self.weights = await self._lane.do(weights.locate, self._known)
+        return await finetune.train(str(self.weights), course, folder, progress, device=self._device)
+
+    def at(self, checkpoint: Path, name: str) -> Transformers:
+        return Transformers(str(checkpoint), device=self._device, context=self.context, origin=(self, name))
+
+    def session(self, method: Method, training: Training, reference: str) -> Session:
+        from gristmill.models.online import Online
+
+        return Online(self, method, training, reference)
+
+    async def _ready(self) -> None:
+        """Loaded, and of the trained ones no more than two with it."""
+        await self.start()
+        if self._origin:
+            self._alive[:] = [one for one in self._alive if one is not self] + [self]
+            for old in self._alive[:-ALIVE]:
+                old._net = old._tokenizer = None
+            del self._alive[:-ALIVE]
+
     def _load(self) -> None:
         import torch
         import transformers
 
+        if self._origin and not self.weights.exists():
+            raise BadInput(
+                f"transformers: the checkpoint {self.weights} is gone, and a question came that the journal cannot answer. "
+                "Rerun into a new folder without it in the journal, or put it back"
+            )
         if self._known:
             self.weights = weights.locate(self._known)
         source = self.weights
@@ -97,7 +148,7 @@ class Transformers:
         try:
             with _quickly(transformers, "gguf_file" in options):
                 self._tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-                net = transformers.AutoModelForCausalLM.from_pretrained(
+                net = self._kind(transformers).from_pretrained(
                     source, dtype=torch.float32 if device == "cpu" else "auto", **options
                 )
             self._net = net.to(device).eval().requires_grad_(False)
@@ -109,8 +160,18 @@ class Transformers:
         ends = net.generation_config.eos_token_id
         self._ends = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id} - {None}
 
+    def _kind(self, transformers: Any) -> Any:
+        """A reward model has a head of its own."""
+        config = self.weights / "config.json"
+        if config.is_file() and b"ForSequenceClassification" in config.read_bytes():
+            return transformers.AutoModelForSequenceClassification
+        return transformers.AutoModelForCausalLM
+
     async def answer(self, question: Question, n: int) -> Answer:
+        await self._ready()
         match question.kind:
+            case "reward":
+                return await self._lane.do(self._reward, question)
             case "score":
                 return await self._lane.do(self._score, question.prompt, question.continuation)
             case "choose":
@@ -207,6 +268,15 @@ class Transformers:
         found = states[layer][0].float()
         pooled = found[-1] if asked["pool"] == "last" else found.mean(0)
         return Answer([pooled.tolist()], Usage(len(ids)))
+
+    def _reward(self, question: Question) -> Answer:
+        """What a model that was trained on pairs gives a chat, unbounded."""
+        ids = self._prompt(Question("chat", messages=[*question.messages]))
+        with self._torch.inference_mode():
+            found = self._net(input_ids=self._torch.tensor([ids], device=self._net.device)).logits
+        if found.numel() != 1:
+            raise Refused(f"{self.model} is no reward model: it was not trained by `reward`")
+        return Answer([float(found.float().reshape(()))], Usage(len(ids)))
 
     def _prompt(self, question: Question) -> list[int]:
         if question.kind == "complete":
