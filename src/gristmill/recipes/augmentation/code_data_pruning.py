@@ -13,8 +13,7 @@ import numpy as np
 from msgspec import Meta
 
 from gristmill import BadInput, Embed, Instruction, Rows, Run, recipe
-from gristmill.ops import clusters as grouping
-from gristmill.ops.clusters import Clustering
+from gristmill.ops.clusters import Clustering, Vectors, clustered, far_apart, log_densities, quotas, reduced, require
 
 EMBEDDED = 64
 """Rows that one embedding call takes."""
@@ -102,18 +101,18 @@ async def code_data_pruning(
 
 @code_data_pruning.check
 def clustering_is_installed() -> None:
-    grouping.require()
+    require()
 
 
 def text_of(row: Instruction) -> str:
     return "\n\n".join(filter(None, (row.instruction, row.input, row.output)))
 
 
-def pruned(vectors: grouping.Vectors, how: dict[str, Any]) -> dict[str, list[Any]]:
+def pruned(vectors: Vectors, how: dict[str, Any]) -> dict[str, list[Any]]:
     """Each row's cluster and score, and the numbers of those to keep."""
     chance = np.random.default_rng(how["seed"])
-    points = grouping.reduced(vectors, how["dimensions"])
-    labels = grouping.clustered(
+    points = reduced(vectors, how["dimensions"])
+    labels = clustered(
         points,
         how["clustering"],
         clusters=how["clusters"],
@@ -128,13 +127,13 @@ def pruned(vectors: grouping.Vectors, how: dict[str, Any]) -> dict[str, list[Any
     if how["metric"] == "random-overall":
         kept = chance.permutation(len(vectors))[: how["keep"]].tolist()
         return {"clusters": labels, "scores": scores, "kept": kept}
-    for label, quota in grouping.quotas(labels, how["keep"]).items():
+    for label, quota in quotas(labels, how["keep"]).items():
         members = groups[label]
         match how["metric"]:
             case "diversity":
-                picked, found = grouping.far_apart(points[members], quota)
+                picked, found = far_apart(points[members], quota)
             case "density":
-                density = grouping.log_densities(points[members])
+                density = log_densities(points[members])
                 found = density.round(6).tolist()
                 # The largest of log-odds and Gumbel noise: drawing one after the other, each by odds of 1 / density.
                 picked = np.argsort(density - chance.gumbel(size=len(members)), kind="stable")[:quota].tolist()
