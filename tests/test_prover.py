@@ -22,6 +22,8 @@ from gristmill.verify import bubblewrap, provers
 from gristmill.verify.provers import CLASSICAL, LIMITS, Coq, Lean
 from gristmill.verify.statements import Improper, absurd, negation, split, tactics
 
+pytestmark = pytest.mark.xdist_group("coq")  # one test looks for processes of coqc that others would leave
+
 SUM = "Theorem t (n m : nat) : n + m = m + n."
 REAL = "Theorem t (x : R) (h : (x > 3)%R) : (x > 2)%R."
 ENDLESS = "let rec f x := f x in f I."
@@ -152,6 +154,7 @@ async def test_time_memory_and_output_have_limits():
     small = Coq(msgspec.structs.replace(LIMITS, seconds=2.0))
     await small.box.start()
     assert (await small.proves("Theorem t : True.", ENDLESS)).outcome == "timeout"
+    small.limits = LIMITS
     assert (await small.proves("Theorem t : True.", "do 20000 idtac 7 7 7 7. exact I.")).outcome == "output"
     small.limits = msgspec.structs.replace(LIMITS, memory_mb=300)
     assert (await small.proves("Theorem t : True.", "exact I.")).outcome == "memory"

@@ -67,7 +67,7 @@ async def test_every_output_of_a_prompt_is_what_the_function_returns_for_the_inp
 @pytest.mark.parametrize("form", range(len(module.CASES)))
 async def test_in_every_form_a_call_that_is_shown_can_be_made_and_gives_what_is_shown(form, monkeypatch):
     monkeypatch.setattr(module, "CASES", (module.CASES[form],))
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     for seed in range(4):
         [row] = (await made(seed=seed, sandbox=runner)).rows
         calls = re.findall(r"add\(.*?\)(?=[ \n])", row.prompt)
@@ -81,15 +81,20 @@ async def test_in_every_form_a_call_that_is_shown_can_be_made_and_gives_what_is_
 def outputs(question, change=lambda said: said):
     """What the harness prints, without a sandbox."""
     script = question.job.program.code
-    code, _, cases = (
+    code, name, cases = (
         ast.literal_eval(re.search(rf"^{key} = (.*)$", script, re.M)[1]) for key in ("code", "name", "cases")
     )
     lines = []
     for case in cases:
         space = {}
         exec(code, space)
-        lines.append(json.dumps({"output": change(repr(space["add"](**eval(case))))}) + "\n")
+        lines.append(json.dumps({"output": change(repr(space[name](**eval(case))))}) + "\n")
     return "".join(lines)
+
+
+def unboxed():
+    """Runs this file's own functions here: for tests of all that comes before and after."""
+    return Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
 
 
 async def test_the_model_is_asked_for_inputs_alone_and_outputs_that_it_adds_are_ignored():
@@ -131,7 +136,7 @@ async def test_what_another_run_would_give_otherwise_is_rejected(body, name):
 
 
 async def test_each_function_is_run_twice_and_both_runs_must_agree():
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     done = await made(sandbox=runner)
     assert (len(done.rows), len(runner.questions)) == (1, 2)
     count = iter(range(2))
@@ -214,31 +219,31 @@ def test_what_is_no_list_of_dicts_is_not_read(block):
 
 
 async def test_a_list_that_cannot_be_read_costs_the_function_and_an_example_that_is_no_literal_only_itself():
-    done = await made(generator=Scripted(["```python\nexamples = make()\n```"]))
+    done = await made(sandbox=unboxed(), generator=Scripted(["```python\nexamples = make()\n```"]))
     assert (done.rows, reasons(done)) == ([], ["unread_examples"])
-    done = await made(examples=["a=1, b=make()", *EXAMPLES, "a=1, b=2"])
+    done = await made(sandbox=unboxed(), examples=["a=1, b=make()", *EXAMPLES, "a=1, b=2"])
     assert (len(done.rows), reasons(done)) == (1, ["not_literal", "same_input"])
     assert done.rejects[0].details == {"names": ["b"]}
-    done = await made(examples=["a=make()"])
+    done = await made(sandbox=unboxed(), examples=["a=make()"])
     assert (done.rows, reasons(done)) == ([], ["not_literal", "unread_examples"])
 
 
 async def test_an_empty_block_is_asked_for_again_up_to_three_times():
     replies = ["", "No block.", "```python\n```", listing(EXAMPLES)]
     scripted = Scripted(replies)
-    done = await made(generator=scripted)
+    done = await made(sandbox=unboxed(), generator=scripted)
     assert (len(done.rows), reasons(done)) == (1, ["empty", "no_block", "no_block"])
     assert len(set(scripted.prompts)) == 1
     scripted = Scripted(["None."] * 10)
-    done = await made(generator=scripted)
+    done = await made(sandbox=unboxed(), generator=scripted)
     assert (done.rows, len(scripted.questions)) == ([], 4)
-    done = await made(generator=Scripted([Reply(listing(EXAMPLES), finish="length")]), retries=0)
+    done = await made(sandbox=unboxed(), generator=Scripted([Reply(listing(EXAMPLES), finish="length")]), retries=0)
     assert (done.rows, reasons(done)) == ([], ["truncated"])
 
 
 async def test_the_model_gets_one_call_a_function_with_one_demonstration():
     scripted = model()
-    await made(generator=scripted, inputs_per_function=7)
+    await made(sandbox=unboxed(), generator=scripted, inputs_per_function=7)
     [question] = scripted.questions
     assert question.sampling == {"temperature": 0.2, "top_p": 0.95, "max_tokens": 2048}
     [prompt] = scripted.prompts
@@ -259,7 +264,7 @@ def test_the_demonstration_is_right():
 
 
 async def test_rows_of_the_same_function_under_other_seeds_have_other_templates_or_forms():
-    rows = [(await made(seed=seed)).rows[0] for seed in (1, 2)]
+    rows = [(await made(seed=seed, sandbox=unboxed())).rows[0] for seed in (1, 2)]
     assert rows[0].prompt != rows[1].prompt
     draws = [(row.lineage.draws["template"], row.lineage.draws["case_format"]) for row in rows]
     assert draws[0] != draws[1]
@@ -267,7 +272,7 @@ async def test_rows_of_the_same_function_under_other_seeds_have_other_templates_
 
 
 async def test_the_form_is_drawn_as_the_paper_says():
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     rows = [(await made(seed=seed, sandbox=runner)).rows[0] for seed in range(60)]
     draws = [row.lineage.draws for row in rows]
     for key, most in (("template", 28), ("header", 20), ("name_line", 8), ("case_format", 13)):
@@ -284,7 +289,7 @@ async def test_the_form_is_drawn_as_the_paper_says():
 
 
 async def test_chances_of_header_and_name_can_be_set():
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     for seed in range(4):
         [row] = (await made(seed=seed, p_header=0.0, p_function_name=0.0, sandbox=runner)).rows
         assert not {"header", "name_line"} & set(row.lineage.draws)
@@ -294,7 +299,7 @@ async def test_chances_of_header_and_name_can_be_set():
 
 
 async def test_values_without_names_are_shown_only_where_their_places_tell_what_they_are():
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     for code, examples in (
         ("def add(a=0, b=0):\n    return a - b", ["b=1", "b=2", "b=3"]),
         ("def add(a, *, b):\n    return a - b", ["a=1, b=1", "a=2, b=2", "a=3, b=5"]),
@@ -330,7 +335,7 @@ async def test_a_block_in_the_code_does_not_end_the_target_early():
 
 
 async def test_too_few_cases_and_too_long_prompts_give_no_row():
-    runner = Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
+    runner = unboxed()
     done = await made(examples=EXAMPLES[:2], sandbox=runner)
     assert (done.rows, reasons(done)) == ([], ["too_few_cases"])
     assert len((await made(examples=EXAMPLES[:2], min_cases_in_prompt=2, sandbox=runner)).rows) == 1
@@ -380,7 +385,7 @@ async def test_too_few_cases_and_too_long_prompts_give_no_row():
 )  # fmt: skip
 async def test_what_cannot_be_run_alone_is_rejected_before_anything_is_asked(code, reason):
     scripted = Scripted([])
-    done = await made(code, generator=scripted)
+    done = await made(code, generator=scripted, sandbox=Scripted([]))
     assert (done.rows, reasons(done)[-1], scripted.questions) == ([], reason, [])
 
 
@@ -411,7 +416,7 @@ def test_what_can_be_run_alone_comes_with_the_imports_that_it_needs(code, import
 
 async def test_all_functions_of_a_file_are_used_each_for_itself():
     code = f"{ADD}\n\n\ndef double(a):\n    return 2 * a\n\n\ndef bad(a):\n    return open(a)\n"
-    done = await made(code, generator=model(double=["a=1", "a='x'", "a=[3]"]))
+    done = await made(code, generator=model(double=["a=1", "a='x'", "a=[3]"]), sandbox=unboxed())
     assert [row.name for row in done.rows] == ["add", "double"]
     assert reasons(done) == ["does_io"]
     assert all(len(row.lineage.calls) == 3 for row in done.rows)  # inputs, and two runs: none of the other function
@@ -419,7 +424,7 @@ async def test_all_functions_of_a_file_are_used_each_for_itself():
 
 async def test_a_copy_under_other_names_leaves_once():
     copy = "def plus(first,\n         second=10):  # the same\n    return (first + second)"
-    done = await made(f"{ADD}\n\n{copy}", generator=model(plus=["first=1", "first=2", "first=3"]))
+    done = await made(f"{ADD}\n\n{copy}", generator=model(plus=["first=1", "first=2", "first=3"]), sandbox=unboxed())
     assert ([row.name for row in done.rows], reasons(done)) == (["add"], ["duplicate"])
 
 

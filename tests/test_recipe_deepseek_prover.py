@@ -18,6 +18,8 @@ from gristmill.verify.provers import Coq
 from gristmill.verify.statements import negation, split
 from gristmill.verify.values import Proof
 
+pytestmark = pytest.mark.xdist_group("coq")  # one test looks for processes of coqc that others would leave
+
 PROBLEM = [{"problem": "The sum of two numbers does not depend on their order."}]
 TRUE = "Theorem t (n m : nat) (h : n <= m) : n + m = m + n."
 FALSE = "Theorem t (n : nat) (h : n > 3) : n + 1 = n."

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from gristmill.errors import BadInput, TrainingFailed
+from gristmill.models import local
 from gristmill.models.training import Course, Progress
 
 NEEDS = {
@@ -54,7 +55,12 @@ async def train(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us: we drain first
         limit=1 << 20,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={
+            "OMP_NUM_THREADS": str(local.threads()),
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
     )
     assert worker.stdout
     assert worker.stderr
