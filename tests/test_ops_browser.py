@@ -50,6 +50,9 @@ def test_a_page_is_scrolled_found_in_and_begun_again():
     assert one.visible.startswith("Gluten holds it.")
     assert one.act("Top")
     assert one.visible == BREAD.text[:40]
+    one.act("Find in page: Gluten")
+    assert one.act("Find in page: Yeast")  # from the beginning again, where nothing follows
+    assert one.visible == BREAD.text[:40]
 
 
 def test_only_what_is_on_the_screen_word_for_word_can_be_quoted():
