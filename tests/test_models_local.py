@@ -367,7 +367,7 @@ async def test_a_chat_goes_through_the_models_own_template_and_a_beginning_of_th
 
 
 async def test_what_it_cannot_do_is_said(folder, model, tmp_path):
-    assert model.can == {"Chat", "Complete", "Score", "Choose", "Hidden"}
+    assert model.can == {"Chat", "Complete", "Score", "Choose", "Hidden", "Trainable"}
     with pytest.raises(Refused, match="top_k"):
         await texts(model, top_k=5)
     with pytest.raises(Refused, match="nothing to go on from"):

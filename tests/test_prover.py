@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 import proof_attacks
+from exclusive import exclusive
 from gristmill import BadInput, Chat, Completion, Prove, Row, Run, recipe
 from gristmill.models.prover import Prover, from_spec
 from gristmill.models.spec import parse
@@ -22,7 +23,13 @@ from gristmill.verify import bubblewrap, provers
 from gristmill.verify.provers import CLASSICAL, LIMITS, Coq, Lean
 from gristmill.verify.statements import Improper, absurd, negation, split, tactics
 
-pytestmark = pytest.mark.xdist_group("coq")  # one test looks for processes of coqc that others would leave
+
+@pytest.fixture(autouse=True)
+def alone():
+    """One test looks for processes of coqc, and must not find those of another worker."""
+    with exclusive("coq"):
+        yield
+
 
 SUM = "Theorem t (n m : nat) : n + m = m + n."
 REAL = "Theorem t (x : R) (h : (x > 3)%R) : (x > 2)%R."
@@ -32,7 +39,8 @@ ENDLESS = "let rec f x := f x in f I."
 @pytest.fixture(scope="module")
 def coq():
     found = Coq()
-    asyncio.run(found.start())
+    with exclusive("coq"):
+        asyncio.run(found.start())
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from exclusive import exclusive
 from gristmill import BadInput
 from gristmill.models.protocol import Reply
 from gristmill.models.prover import Prover
@@ -18,7 +19,13 @@ from gristmill.verify.provers import Coq
 from gristmill.verify.statements import negation, split
 from gristmill.verify.values import Proof
 
-pytestmark = pytest.mark.xdist_group("coq")  # one test looks for processes of coqc that others would leave
+
+@pytest.fixture(autouse=True)
+def alone():
+    """One test looks for processes of coqc, and must not find those of another worker."""
+    with exclusive("coq"):
+        yield
+
 
 PROBLEM = [{"problem": "The sum of two numbers does not depend on their order."}]
 TRUE = "Theorem t (n m : nat) (h : n <= m) : n + m = m + n."

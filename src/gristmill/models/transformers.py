@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ class Transformers:
         self._tokenizer: Any = None
         self._net: Any = None
         self._ends: set[int] = set()
+        self._cache = ""
 
     def identity(self) -> dict[str, Any]:
         if self._origin:
@@ -155,6 +157,8 @@ class Transformers:
         except Exception as error:  # whatever the libraries make of it, the files are what is wrong
             raise BadInput(f"transformers: {self.weights} cannot be loaded: {error}") from error
         self._torch = torch
+        # Called otherwise from 5.24 on; the old name warns there, and is gone from 5.40 on.
+        self._cache = "cache" if "cache" in signature(net.forward).parameters else "past_key_values"
         most = getattr(net.config, "max_position_embeddings", None)
         self.context = min(filter(None, (self.context, most)), default=None)
         ends = net.generation_config.eos_token_id
@@ -337,7 +341,7 @@ class Transformers:
                 if all(sample.finish for sample in samples) or give_up():
                     break
                 counts.scatter_add_(1, picked[:, None], torch.ones_like(picked[:, None], dtype=counts.dtype))
-                found = net(input_ids=picked[:, None], past_key_values=cache, use_cache=True)
+                found = net(input_ids=picked[:, None], use_cache=True, **{self._cache: cache})
                 logits = found.logits[:, -1].float()
         replies = [sample.reply(logprobs=bool(asked.get("logprobs"))) for sample in samples]
         return Answer(replies, Usage(len(ids), sum(len(sample.ids) for sample in samples)))
