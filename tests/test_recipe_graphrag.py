@@ -227,6 +227,73 @@ async def test_large_communities_are_split_and_every_level_has_each_name_once():
     assert len([row for row in found if row.level == 0]) >= 3
 
 
+CHAIN = {
+    "Chain": records(
+        *[entity(f"n{n:02}") for n in range(60)], *[relation(f"n{n:02}", f"n{n + 1:02}", "1") for n in range(59)]
+    )
+}
+
+
+async def test_communities_within_communities_are_found_and_each_lies_in_its_parent():
+    done = await made(world(CHAIN), texts=[{"text": "Chain"}], max_cluster_size=5)
+    found = list(done.iterate("community_row"))
+    by_number = {row.number: row for row in found}
+    parents = {row.parent for row in found}
+    assert max(row.level for row in found) == 1
+    assert all(set(row.members) < set(by_number[row.parent].members) for row in found if row.level)
+    assert max(len(row.members) for row in found if row.number not in parents) <= 5
+    whole = await made(world(CHAIN), texts=[{"text": "Chain"}], max_cluster_size=100)
+    assert {row.level for row in whole.iterate("community_row")} == {0}
+
+
+async def test_a_community_that_is_too_large_is_told_by_the_reports_of_its_parts():
+    tight, roomy = world(CHAIN), world(CHAIN)
+    await made(tight, texts=[{"text": "Chain"}], max_cluster_size=5, report_input_tokens=150)
+    await made(roomy, texts=[{"text": "Chain"}], max_cluster_size=5)
+    told = [prompt for prompt in about(tight, "Write a report") if "\nReport " in prompt]
+    assert told
+    assert all("# Ana and her office" in prompt for prompt in told)
+    assert not any("\nReport " in prompt for prompt in about(roomy, "Write a report"))
+
+
+async def test_the_level_says_whose_reports_answer():
+    coarse, fine = world(CHAIN), world(CHAIN)
+    few = await made(coarse, texts=[{"text": "Chain"}], max_cluster_size=5)
+    many = await made(fine, texts=[{"text": "Chain"}], max_cluster_size=5, level=1)
+    found = list(few.iterate("community_row"))
+    parents = {row.parent for row in found}
+    leaves = [row.number for row in found if row.level == 1 or row.number not in parents]
+    assert [len(re.findall(r"\nReport \d+", about(one, "Answer a question")[0])) for one in (coarse, fine)] == [
+        len([row for row in found if row.level == 0]),
+        len(leaves),
+    ]
+    assert (few.rows[0].level, many.rows[0].level) == (0, 1)
+
+
+async def test_the_edges_whose_ends_have_the_most_relations_come_first():
+    star = records(
+        *[entity(name) for name in "abcd"],
+        relation("b", "c"), relation("a", "b"), relation("a", "c"), relation("a", "d"), relation("b", "d"),
+    )  # fmt: skip
+    model = world({"Star": star})
+    await made(model, texts=[{"text": "Star"}])
+    [prompt] = about(model, "Write a report")
+    lines = prompt[prompt.index("Relationships (id, source") :].splitlines()[1:3]
+    assert [line[:7] for line in lines] == ["1, A, B", "0, B, C"]
+
+
+async def test_the_reports_are_shuffled_for_each_question():
+    model = world(CLUMPS)
+    await made(model, texts=CLUMPED, questions=8)
+    orders = {tuple(re.findall(r"\nReport (\d+)", prompt)) for prompt in about(model, "Answer a question")}
+    assert len(orders) > 1
+
+
+async def test_a_rating_off_the_scale_is_no_report():
+    done = await made(world(report=json.dumps({**REPORT, "rating": 70})))
+    assert (done.rows, done.reject_counts["bad_rating"]) == ([], 1)
+
+
 async def test_what_does_not_fit_into_a_report_is_left_out_from_the_end():
     model = world(CLUMPS)
     await made(model, texts=CLUMPED, report_input_tokens=120)

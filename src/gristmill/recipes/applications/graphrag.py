@@ -257,7 +257,7 @@ async def graphrag(
         max_tokens_per_reply: of any reply. Not from the paper.
 
     Rejects: `bad_record`, `orphan_edge`, `truncated` (the records of a cut reply that came before the cut are kept),
-        `bad_report`, `bad_list` (personas, tasks or questions), `bad_points`, `bad_score`, `too_few` (a list is shorter
+        `bad_report`, `bad_rating` (not from 0 to 10), `bad_list` (personas, tasks or questions), `bad_points`, `bad_score`, `too_few` (a list is shorter
         than asked for), `empty` (an answer).
     """
     asking: dict[str, Any] = {"temperature": 0.0, "max_tokens": max_tokens_per_reply}
@@ -334,6 +334,9 @@ async def graphrag(
         )
         if written is None:
             return None
+        if not 0 <= written.rating <= 10:
+            run.reject({"title": written.title}, "bad_rating", rating=written.rating)
+            return None
         claims = [one.explanation for one in written.findings]
         made = CommunityReport(
             text="\n\n".join(
@@ -343,7 +346,7 @@ async def graphrag(
             level=community.level,
             title=written.title,
             summary=written.summary,
-            rating=min(10.0, max(0.0, written.rating)),
+            rating=written.rating,
             findings=written.findings,
             unfounded=unfounded(" ".join([written.summary, *claims]), context),
         )
