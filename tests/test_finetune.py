@@ -45,7 +45,8 @@ async def test_completions_are_learnt_step_by_step_and_the_same_twice(base, tmp_
 async def test_pairs_are_learnt(base, tmp_path, method):
     course = Course(method, PAIRS, Training(learning_rate=3e-3, steps=10, batch_size=12))
     measured = await taught(base, tmp_path / "a", course)
-    assert abs(measured["first_loss"] - math.log(2)) < 0.05  # at first it prefers neither
+    # At first it prefers neither, but for the chance in a reward model's new head.
+    assert abs(measured["first_loss"] - math.log(2)) < {"dpo": 1e-3, "reward": 0.1}[method]
     assert measured["loss"] < measured["first_loss"] - 0.1
     assert weights(tmp_path / "a")
 

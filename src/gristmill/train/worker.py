@@ -57,6 +57,7 @@ def train(job: WorkerJob, said: Any) -> dict[str, float]:
     import transformers
 
     transformers.logging.set_verbosity_error()
+    transformers.set_seed(job.course.training.seed)  # before all: a reward model's head is made by chance
     course, saves = job.course, Path(job.folder) / "trainer"
     begun = saves.is_dir() and any(saves.glob("checkpoint-*"))
     trainer = {"sft": sft, "dpo": dpo, "reward": reward, "contrastive": contrastive}[course.method](job)
