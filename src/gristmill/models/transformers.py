@@ -321,7 +321,7 @@ class Transformers:
         top = (asked.get("top_logprobs") or 0) if asked.get("logprobs") else 0
         with torch.inference_mode():
             found = net(input_ids=torch.tensor([ids], device=net.device), use_cache=True, logits_to_keep=1)
-            cache, logits = found.past_key_values, found.logits[:, -1].float().repeat(n, 1)
+            cache, logits = getattr(found, self._cache), found.logits[:, -1].float().repeat(n, 1)
             if n > 1:
                 cache.batch_repeat_interleave(n)
             while True:
