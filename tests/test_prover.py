@@ -295,7 +295,8 @@ async def test_a_box_that_fails_is_a_failure_of_the_row_and_no_verdict(monkeypat
     backend = Prover(Coq())
     await backend.start()
     monkeypatch.setattr(backend, "start", lambda: asyncio.sleep(0))
-    monkeypatch.setattr(backend._assistant.box._link, "base", ["/usr/bin/bwrap", "--no-such-option"])
+    link = backend._assistant.box._link
+    monkeypatch.setattr(link, "base", [*link.base, "--no-such-option"])
     done = await run(prove, CLAIMS[:1], generator=Scripted(), prover=backend, allow_failures=True)
     assert (done.rows, done.rejects) == ([], [])
     assert "no-such-option" in done.failures[0].error

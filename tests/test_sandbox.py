@@ -306,7 +306,8 @@ async def test_a_link_that_does_not_hold_is_not_used(monkeypatch):
 
     def leaky(self, limits):
         command = plain(self, limits)
-        command.argv[1:1] = ["--ro-bind", "/etc", "/etc"]
+        at = command.argv.index("--proc")
+        command.argv[at:at] = ["--ro-bind", "/etc", "/etc"]
         return command
 
     monkeypatch.setattr(bubblewrap.Bubblewrap, "command", leaky)
