@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gristmill.errors import BadInput
+from gristmill.ops.vectors import Vectors
 
 Clustering = Literal["kmeans", "agglomerative", "hdbscan"]
-Vectors = NDArray[np.float64]
 NOISE = -1
 """The group of what fits into none, of HDBSCAN."""
 

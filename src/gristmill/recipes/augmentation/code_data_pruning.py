@@ -5,8 +5,6 @@ No language model is asked; an embedding model places the rows. The arithmetic o
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from hashlib import blake2b
-from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,9 +12,7 @@ from msgspec import Meta
 
 from gristmill import BadInput, Embed, Instruction, Rows, Run, recipe
 from gristmill.ops.clusters import Clustering, Vectors, clustered, far_apart, log_densities, quotas, reduced, require
-
-EMBEDDED = 64
-"""Rows that one embedding call takes."""
+from gristmill.ops.vectors import digest_of, embedded
 
 Metric = Literal["diversity", "density", "random", "random-overall"]
 
@@ -71,8 +67,7 @@ async def code_data_pruning(
         raise BadInput(
             f"code-data-pruning: keep_ratio={keep_ratio} of {len(rows)} rows is none. Raise it, or give more rows"
         )
-    batches = [rows[start : start + EMBEDDED] for start in range(0, len(rows), EMBEDDED)]
-    placed = await run.map(lambda batch: embedder.embed([text_of(row) for row in batch]), batches, name="place")
+    vectors = await embedded(run, embedder, [text_of(row) for row in rows], name="place")
     how = {
         "clustering": clustering,
         "metric": metric,
@@ -82,11 +77,7 @@ async def code_data_pruning(
         "keep": keep,
         "seed": run.rng("prune").randrange(2**32),
     }
-    vectors = np.array(list(chain(*placed)), np.float64)
-    name = blake2b(
-        vectors.tobytes(), digest_size=16
-    ).hexdigest()  # in their place among the step's inputs: they are many
-    found = await run.once("prune", lambda _, how: pruned(vectors, how), name, how)
+    found = await run.once("prune", lambda _, how: pruned(vectors, how), digest_of(vectors), how)
     kept = set(found["kept"])
     for index, (row, cluster, score) in enumerate(zip(rows, found["clusters"], found["scores"], strict=True)):
         if index in kept:
