@@ -11,7 +11,7 @@ from msgspec import Meta
 from gristmill import Annotator, BadInput, CallFailed, Chat, Embed, Labelled, Row, Rows, Run, recipe
 from gristmill.errors import NotInJournal
 from gristmill.models.annotation import Labelling
-from gristmill.ops import heads
+from gristmill.ops.heads import classifier, labels_of, require
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.vectors import embedded
 from gristmill.ops.votes import entropy, majority
@@ -108,8 +108,7 @@ async def coannotating(
     temperature: float = 0.0,
     max_tokens_per_vote: Annotated[int, Meta(ge=1)] = 32,
 ) -> AsyncIterator[CoAnnotated | CoAnnotatingShare | CoAnnotatingBin]:
-    """A model labels each row under several prompts; rows on which its answers agree keep its label, people label the
-    others.
+    """Rows on which a model's answers to nine prompts agree keep its label; people label the others.
 
     Nine prompts of seven kinds: instruction, text first, paraphrase, true or false, question, multiple choice, and "I
     think it is ..., do you agree?"; true or false and the last also negated, and then read the other way round. The
@@ -210,8 +209,8 @@ async def coannotating(
         for point in shares:
             mixed = [one.label if n < point.by_model else one.row.gold for n, one in enumerate(order)]
             usable = [n for n, label in enumerate(mixed) if label]
-            head, artefact = await heads.classifier(run, vectors[usable], [mixed[n] for n in usable])
-            said = heads.labels_of(head, tried)
+            head, artefact = await classifier(run, vectors[usable], [mixed[n] for n in usable])
+            said = labels_of(head, tried)
             point.classifier_quality = sum(a == row.gold for a, row in zip(said, test, strict=True)) / len(test)
             run.link(point, artefact)
     for point in shares:
@@ -247,7 +246,7 @@ def check_gold(rows: Sequence[Unlabelled], test: Sequence[Unlabelled] | None, hu
         if row.gold and row.gold not in labels:
             raise BadInput(f"coannotating: the gold label {row.gold!r} is none of {', '.join(labels)}")
     if test is not None:
-        heads.require()
+        require()
         if not test or not all(row.gold for row in test):
             raise BadInput("coannotating: every row of the input `test` needs a `gold` label")
 
