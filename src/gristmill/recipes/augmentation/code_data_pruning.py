@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Meta
 
 from gristmill import BadInput, Embed, Instruction, Rows, Run, recipe
-from gristmill.ops.clusters import Clustering, Vectors, clustered, far_apart, log_densities, quotas, reduced, require
-from gristmill.ops.vectors import digest_of, embedded
+from gristmill.ops.clusters import Clustering, clustered, far_apart, log_densities, quotas, reduced, require
+from gristmill.ops.vectors import Vectors, digest_of, embedded
 
 Metric = Literal["diversity", "density", "random", "random-overall"]
 

@@ -1,0 +1,255 @@
+"""What makes HelpSteer2 that: two models an answer, three raters or five, the mean of the three that agree most."""
+
+import pytest
+
+from gristmill import BadInput
+from gristmill.models.annotation import Comparing, Note, Writing
+from gristmill.models.annotator import Script
+from gristmill.recipes.preference.helpsteer2 import ASPECTS, helpsteer2
+from gristmill.recipes.preference.helpsteer2_clean import helpsteer2_clean
+from gristmill.recipes.preference.helpsteer2_prompts import helpsteer2_prompts
+from gristmill.testing import Scripted, replay, run
+
+ONE = [{"messages": [{"role": "user", "content": "Name a planet."}]}]
+MANY = [
+    {
+        "messages": [
+            {"role": "user", "content": "Name a planet."},
+            {"role": "assistant", "content": "Venus, of course."},
+            {"role": "user", "content": "Another one."},
+            {"role": "assistant", "content": "Mars."},
+            {"role": "user", "content": "Why that?"},
+        ]
+    }
+]
+
+
+def raters(*helpful: int, **notes) -> tuple[Script, list[str]]:
+    """Helpfulness in the order of asking, the same for both answers; all else is 2."""
+    asked: list[str] = []
+    number: dict[str, int] = {}
+
+    def rate(task, _):
+        if isinstance(task, Comparing):
+            return notes["compare"](task)
+        asked.append(task.text)
+        about = task.context + task.text
+        at = number[about] = number.get(about, -1) + 1
+        if helpful[at] < 0:
+            return Note(by=f"r{at}", skipped=True)
+        return Note(by=f"r{at}", ratings=dict.fromkeys(ASPECTS, 2) | {"helpfulness": helpful[at]})
+
+    return Script(rate), asked
+
+
+def models(*names: str) -> list[Scripted]:
+    return [Scripted(lambda _, name=name: f"{name} says Saturn.", model=name) for name in names]
+
+
+async def rate(people: Script, seeds=ONE, **options):
+    options.setdefault("generators", models("a", "b", "c"))
+    options.setdefault("inhouse", Scripted(lambda q: f"Answer {len(q.messages)}"))
+    return await run(helpsteer2, seeds, raters=people, **options)
+
+
+async def test_ratings_that_lie_two_apart_bring_two_more_people_and_the_three_that_agree_most_count():
+    people, asked = raters(4, 4, 0, 4, 1)
+    done = await rate(people)
+    assert [row.helpfulness for row in done.rows] == [4, 4]
+    assert len(asked) == 10
+    assert [[one.ratings["helpfulness"] for one in row.ratings] for row in done.rows] == [[4, 4, 0, 4, 1]] * 2
+    assert [one.by for one in done.rows[0].ratings] == ["r0", "r1", "r2", "r3", "r4"]
+    assert (
+        await replay(done, model={"generators": models("a", "b", "c"), "inhouse": Scripted(), "raters": people})
+    ).rows == done.rows
+
+
+async def test_ratings_that_lie_one_apart_ask_nobody_else():
+    people, asked = raters(3, 3, 4)
+    done = await rate(people)
+    assert [row.helpfulness for row in done.rows] == [3, 3]
+    assert len(asked) == 6
+
+
+@pytest.mark.parametrize(("given", "mean"), [((3, 4, 4), 4), ((3, 3, 4), 3), ((1, 2, 2), 2), ((0, 0, 1), 0)])
+async def test_the_mean_is_rounded_to_a_whole_number(given, mean):
+    assert (await rate(raters(*given)[0])).rows[0].helpfulness == mean
+
+
+async def test_an_answer_on_which_five_still_disagree_is_dropped():
+    people, _ = raters(0, 2, 4, 0, 4)
+    done = await rate(people)
+    assert done.rows == []
+    assert [reject.reason for reject in done.rejects] == ["disagreement"] * 2
+    assert done.rejects[0].details["helpfulness"] == [0, 2, 4, 0, 4]
+    kept = await rate(raters(0, 2, 4, 0, 4)[0], drop_spread=5)
+    assert len(kept.rows) == 2
+
+
+async def test_who_skips_is_replaced_and_too_few_ratings_are_no_row():
+    people, asked = raters(3, -1, 3, 3, -1)
+    done = await rate(people)
+    assert len(asked) == 10
+    assert [len(row.ratings) for row in done.rows] == [3, 3]
+    none = await rate(raters(3, -1, -1, -1, -1)[0])
+    assert [reject.reason for reject in none.rejects] == ["too_few_ratings"] * 2
+
+
+async def test_the_two_answers_come_from_different_models_that_chance_draws():
+    done = await rate(raters(3, 3, 3)[0], seeds=[{"messages": [{"role": "user", "content": f"Name planet {n}."}]} for n in range(20)], generators=models("a", "b", "c"))  # fmt: skip
+    pairs = [(first.generator, second.generator) for first, second in zip(done.rows[::2], done.rows[1::2], strict=True)]
+    assert all(first != second for first, second in pairs)
+    assert len(set(pairs)) > 3
+    with pytest.raises(BadInput, match="at least two"):
+        await rate(raters(3, 3, 3)[0], generators=models("a", "a"))
+
+
+async def test_what_the_source_let_an_assistant_say_is_written_anew_and_never_shown():
+    generators = models("a", "b")
+    inhouse = Scripted(lambda q: f"Answer {len(q.messages)}")
+    done = await rate(raters(3, 3, 3)[0], MANY, generators=generators, inhouse=inhouse)
+    turns = [(turn.role, turn.content) for turn in done.rows[0].prompt]
+    assert turns == [("user", "Name a planet."), ("assistant", "Answer 1"), ("user", "Another one."), ("assistant", "Answer 3"), ("user", "Why that?")]  # fmt: skip
+    for model in [inhouse, *generators]:
+        assert all("Venus" not in prompt and "Mars" not in prompt for prompt in model.prompts)
+    assert all("Answer 3" in prompt for model in generators for prompt in model.prompts)
+    copied = await rate(raters(3, 3, 3)[0], MANY, inhouse=Scripted(lambda q: "Venus, of course."))
+    assert [reject.reason for reject in copied.rejects] == ["copied_turn"]
+
+
+async def test_the_more_helpful_answer_is_the_chosen_one_and_equal_ones_are_no_pair():
+    def rate_by_model(task, _):
+        return Note(by="x", ratings=dict.fromkeys(ASPECTS, 2) | {"helpfulness": 4 if task.text.startswith("b") else 1})
+
+    done = await rate(Script(rate_by_model), generators=models("a", "b"))
+    [pair] = done.iterate("help_steer_pair")
+    assert (pair.prompt, pair.chosen[:1], pair.rejected[:1], pair.difference) == ("Name a planet.", "b", "a", 3)
+    assert list((await rate(raters(3, 3, 3)[0])).iterate("help_steer_pair")) == []
+
+
+async def test_people_see_the_conversation_and_compare_where_it_is_wanted():
+    def compare(task):
+        assert (task.strength, task.ties, task.context) == (3, False, "Name a planet.")
+        return Note(by="x", preference=2, comment="It says why.")
+
+    people, _ = raters(3, 3, 3, compare=compare)
+    done = await rate(people, generators=models("a", "b"), compare=True)
+    [liked] = done.iterate("help_steer_preference")
+    assert (liked.chosen, liked.strength) == (done.rows[1].response, 2)
+    assert liked.reasons == ["It says why."] * 3
+
+
+async def test_a_person_writes_the_second_answer_where_writers_are_named():
+    writer = Script(lambda task, _: Note(by="wanda", text="Neptune, far out.") if isinstance(task, Writing) else None)
+    done = await rate(raters(3, 3, 3)[0], writers=writer, human_share=1.0)
+    assert [row.generator in "abc" for row in done.rows] == [True, False]
+    assert (done.rows[1].generator, done.rows[1].response) == ("wanda", "Neptune, far out.")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "reason"),
+    [([{"messages": []}], "no_user"), ([{"messages": [{"role": "assistant", "content": "Hi."}]}], "no_user")],
+)
+async def test_a_conversation_without_a_question_is_set_aside(seeds, reason):
+    done = await rate(raters(3, 3, 3)[0], seeds)
+    assert [reject.reason for reject in done.rejects] == [reason]
+
+
+async def test_equal_and_empty_answers_are_no_rows():
+    same = [Scripted(lambda _: "Saturn.", model=name) for name in "ab"]
+    assert [reject.reason for reject in (await rate(raters(3, 3, 3)[0], generators=same)).rejects] == ["same_response"]
+    half = [Scripted(lambda _: " ", model="a"), *models("b")]
+    done = await rate(raters(3, 3, 3)[0], generators=half)
+    assert ([row.generator for row in done.rows], [reject.reason for reject in done.rejects]) == (["b"], ["empty"])
+
+
+# -- the choice of prompts
+
+
+def conversation(text: str) -> dict:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def by_topic(question) -> list[float]:
+    return [1.0, 0.0] if "garden" in question.texts[0] else [0.0, 1.0]
+
+
+async def choose(rows, level="3", **options):
+    judge = Scripted(level if callable(level) else lambda _: level)
+    return await run(helpsteer2_prompts, rows, classifier=judge, embedder=Scripted(by_topic), **options)
+
+
+GARDEN = [conversation(f"How should I water the garden in week {n} of a dry summer?") for n in range(30)]
+COOKING = [conversation(f"What can I cook for dinner on evening {n} of the month?") for n in range(6)]
+
+
+async def test_topics_are_sampled_alike_however_many_rows_they_have():
+    done = await choose(GARDEN + COOKING, keep=10, topics=2)
+    topics = [row.topic for row in done.rows]
+    assert (len(topics), topics.count(topics[0])) == (10, 5)
+    assert [reject.reason for reject in done.rejects] == ["not_drawn"] * 26
+    everything = await choose(GARDEN + COOKING, keep=1000, topics=2)
+    assert len(everything.rows) == 36
+
+
+async def test_within_a_topic_complex_prompts_are_drawn_more_often():
+    def level(question):
+        return "5" if int(question.messages[0].content.split("week ")[1].split()[0]) % 2 else "1"
+
+    done = await choose(GARDEN, level, keep=10, topics=1)
+    assert sum(row.complexity == 5 for row in done.rows) >= 7
+    flat = await choose(GARDEN, level, keep=10, topics=1, complexity_weight=0)
+    assert sum(row.complexity == 5 for row in flat.rows) < sum(row.complexity == 5 for row in done.rows)
+
+
+async def test_other_languages_and_code_alone_are_left_out():
+    rows = [
+        conversation("Wie entferne ich einen Fleck aus dem Teppich?"),
+        conversation("```python\nfor i in range(10):\n    print(i)\n```"),
+        conversation("int main() {\n  return 0;\n}"),
+        conversation("Why does this print twice?\n```python\nprint(1)\n```"),
+        {"messages": [{"role": "assistant", "content": "Hello."}]},
+    ]
+    done = await choose(rows)
+    assert [row.messages[0].content[:8] for row in done.rows] == ["Why does"]
+    assert [reject.reason for reject in done.rejects] == ["language", "code_only", "code_only", "no_user"]
+    german = await choose(rows, spoken="de")
+    assert [row.messages[0].content[:3] for row in german.rows] == ["Wie"]
+
+
+async def test_a_rating_that_is_none_leaves_the_prompt_out():
+    done = await choose(COOKING[:2], "rather complex")
+    assert [reject.reason for reject in done.rejects] == ["no_rating"] * 2
+
+
+# -- without outliers
+
+
+def rated(*helpful: tuple[str, int]) -> dict:
+    ratings = [{"by": by, "ratings": dict.fromkeys(ASPECTS, 2) | {"helpfulness": value}} for by, value in helpful]
+    return {"prompt": [{"role": "user", "content": "?"}], "response": "!", **dict.fromkeys(ASPECTS, 0), "generator": "g", "ratings": ratings}  # fmt: skip
+
+
+async def test_a_rater_who_stands_apart_is_left_out_and_the_means_are_made_anew():
+    rows = [rated(("a", 4), ("b", 4), ("c", 3), ("odd", 0)), rated(("a", 1), ("b", 0), ("c", 1), ("odd", 4))] * 6
+    done = await run(helpsteer2_clean, rows)
+    assert [row.helpfulness for row in done.rows] == [4, 1] * 6
+    assert {one.by for row in done.rows for one in row.ratings} == {"a", "b", "c"}
+    people = {rater.by: rater for rater in done.iterate("help_steer_rater")}
+    assert {by: rater.kept for by, rater in people.items()} == {"a": True, "b": True, "c": True, "odd": False}
+    assert people["odd"].apart == pytest.approx((3.5 + 3) / 2)
+    few = await run(helpsteer2_clean, rows[:2])
+    assert all(rater.kept for rater in few.iterate("help_steer_rater"))  # two ratings say nothing about a person
+
+
+async def test_an_answer_that_is_left_with_too_few_ratings_is_set_aside():
+    rows = [rated(("a", 4), ("b", 4), ("c", 4), ("odd", 0))] * 10 + [rated(("a", 4), ("b", 4), ("odd", 0))]
+    done = await run(helpsteer2_clean, rows)
+    assert len(done.rows) == 10
+    assert [(r.reason, r.details["left_out"]) for r in done.rejects] == [("too_few_ratings", 1)]
+
+
+async def test_agreement_is_told_for_each_aspect():
+    done = await run(helpsteer2_clean, [rated(("a", 4), ("b", 4), ("c", 4)), rated(("a", 0), ("b", 0), ("c", 0))])
+    found = {one.aspect: one.alpha for one in done.iterate("help_steer_agreement")}
+    assert found == {"helpfulness": 1.0, "correctness": None, "coherence": None, "complexity": None, "verbosity": None}
