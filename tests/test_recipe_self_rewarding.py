@@ -1,0 +1,225 @@
+"""What makes it self-rewarding: one model answers and judges, both move on together, best against worst."""
+
+import random
+import re
+
+import pytest
+
+from gristmill.errors import TrainingFailed
+from gristmill.recipes.preference.self_rewarding import in_order, self_rewarding
+from gristmill.testing import Scripted, replay, run
+
+ROWS = [{"prompt": f"Say what number {word} means to you.", "response": f"It means {word}."} for word in
+        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")]  # fmt: skip
+RANKED = [
+    {"prompt": f"Ranked question {n}?", "replies": [{"text": f"good {n}", "rank": 0}, {"text": f"bad {n}", "rank": 1}]}
+    for n in range(8)
+]
+NOUNS = [
+    a + b
+    for a in ("bar", "cel", "dom", "fen", "gar", "hul", "jun", "kop")
+    for b in ("ane", "ibo", "oku", "ust", "erl", "ath")
+]
+
+
+def judged(question) -> tuple[str, str]:
+    text = question.messages[0].content
+    return re.search(r"User: (.*)\n", text)[1], re.search(r"<response>(.*)</response>", text, re.DOTALL)[1]
+
+
+def is_judge(question) -> bool:
+    return "<response>" in question.messages[0].content
+
+
+def by_word(question) -> str:
+    _, response = judged(question)
+    return f"Fine.\nScore: {4 if response.startswith('good') else 1}"
+
+
+def talker(scores=(3, 5, 2, 5), name="m", judge=by_word):
+    """Answers "name 0", "name 1", ...; its own judgement of these is the given score."""
+    said: dict[str, int] = {}
+
+    def script(question):
+        if not is_judge(question):
+            prompt = question.messages[0].content
+            said[prompt] = said.get(prompt, -1) + 1
+            return f"{name} {said[prompt]}"
+        _, response = judged(question)
+        if response.startswith(("good", "bad")):
+            return judge(question)
+        return f"So so.\nScore: {scores[int(response.split()[-1])]}"
+
+    return script
+
+
+def prompter() -> Scripted:
+    chance = random.Random(1)
+    return Scripted(lambda _: f"11. Compare {' '.join(chance.sample(NOUNS, 6))}.")
+
+
+SMALL = {"iterations": 3, "prompts_per_iteration": 2}
+
+
+def model(*scripts) -> Scripted:
+    return Scripted(talker(name="m0"), trained=scripts or [talker(name=f"m{n}") for n in range(1, 6)])
+
+
+async def go(player=None, rows=ROWS, **options):
+    options.setdefault("ranked", RANKED)
+    options.setdefault("prompter", prompter())
+    return await run(self_rewarding, rows, model=player or model(), **(SMALL | options))
+
+
+async def test_the_best_of_its_own_scores_is_chosen_and_the_worst_rejected():
+    done = await go()
+    assert {(row.chosen_score, row.rejected_score, tuple(row.scores)) for row in done.rows} == {(5, 2, (3, 5, 2, 5))}
+    assert all((row.chosen[-1], row.rejected[-1]) == ("1", "2") for row in done.rows)
+    assert len(done.rows) == 4
+
+
+async def test_equal_scores_make_no_pair_and_a_round_without_pairs_stops_with_everything_kept():
+    with pytest.raises(TrainingFailed):
+        await go(model(talker(), talker(scores=(4, 4, 4, 4))))
+
+
+async def test_answers_and_judgements_are_of_the_same_model_and_both_change_together():
+    player = model()
+    done = await go(player)
+    # 0 base, 1 on demonstrations alone (writes judgements), 2 is M1, 3 is M2, 4 is M3.
+    answered = [[not is_judge(q) for q in one.questions].count(True) for one in player.family]
+    own = [[q for q in one.questions if is_judge(q) and not judged(q)[1].startswith(("good", "bad"))] for one in player.family]  # fmt: skip
+    assert answered == [0, 0, 2, 2, 0]  # of four samples each
+    assert [len(some) for some in own] == [0, 0, 8, 8, 0]  # of three samples each
+    for number in (2, 3):
+        assert {judged(q)[1].split()[0] for q in own[number]} == {f"m{number}"}
+    assert [(row.iteration, row.chosen[:2]) for row in done.rows] == [(1, "m2")] * 2 + [(2, "m3")] * 2
+
+
+async def test_each_model_is_made_by_dpo_from_the_one_before_which_is_the_reference():
+    player = model()
+    await go(player)
+    assert [(name, course.method) for name, course in player.courses] == [
+        ("scripted", "sft"), ("scripted", "sft"), ("scripted+2", "dpo"), ("scripted+3", "dpo")]  # fmt: skip
+    assert [course.reference for _, course in player.courses[2:]] == [str(player.family[n].weights) for n in (2, 3)]
+    first = player.courses[1][1].lessons
+    assert len(first) == len(ROWS) + 12  # six taught prompts with two judgements each
+    assert all(lesson.chat for lesson in first)
+
+
+async def test_a_judgement_without_a_score_does_not_enter_the_mean():
+    def forgetful():
+        plain, asked = talker(name="m2"), {}
+
+        def script(question):
+            if is_judge(question) and judged(question)[1].startswith("m2"):
+                response = judged(question)[1]
+                asked[response] = asked.get(response, 0) + 1
+                if asked[response] == 2:
+                    return "I would say five, or so."
+            return plain(question)
+
+        return script
+
+    done = await go(model(talker(name="m1"), forgetful()), iterations=2, prompts_per_iteration=1)
+    assert done.rows[0].scores == [3, 5, 2, 5]
+    assert dict(done.reject_counts)["no_score"] == 4
+
+
+async def test_the_mean_of_three_judgements_counts():
+    def moody():
+        plain, asked = talker(name="m2"), {}
+
+        def script(question):
+            if is_judge(question) and judged(question)[1] == "m2 0":
+                asked[0] = asked.get(0, -1) + 1
+                return f"Score: {[1, 2, 5][asked[0]]}"
+            return plain(question)
+
+        return script
+
+    done = await go(model(talker(name="m1"), moody()), iterations=2, prompts_per_iteration=1)
+    assert done.rows[0].scores[0] == pytest.approx(8 / 3)
+
+
+async def test_new_prompts_come_from_eight_examples_two_of_which_are_the_models_own_once_there_are_any():
+    writer = prompter()
+    await go(prompter=writer, prompts_per_iteration=4)
+    seeds = {row["prompt"] for row in ROWS}
+    shown = [re.findall(r"^\d+\. (.+)$", prompt, re.MULTILINE) for prompt in writer.prompts]
+    own = [sum(one not in seeds for one in some) for some in shown]
+    assert [len(some) for some in shown] == [8] * len(shown)
+    assert (own[:4], set(own[4:])) == ([0] * 4, {2})
+    assert all(q.sampling["temperature"] == 0.6 and q.sampling["top_p"] == 0.9 for q in writer.questions)
+    assert all(len(set(some)) == 8 for some in shown)
+
+
+async def test_a_prompt_that_is_like_an_older_one_or_unsuited_is_not_asked():
+    bad = iter(
+        [ROWS[0]["prompt"], "Draw a map of the whole garden.", "Hi there", "Tell me how a kettle would describe snow."]
+    )
+    player = model()
+    done = await go(player, prompter=Scripted(lambda _: next(bad)), iterations=2, prompts_per_iteration=1, attempts=9)
+    assert {row.prompt for row in done.rows} == {"Tell me how a kettle would describe snow."}
+    counts = dict(done.reject_counts)
+    assert [counts[reason] for reason in ("too_similar", "unsuited", "too_short")] == [1, 1, 1]
+
+
+async def test_only_judgements_in_the_order_of_people_are_learnt_from():
+    def wrong_on_odd(question):
+        _, response = judged(question)
+        good, number = response.split()
+        return f"Score: {4 if (good == 'good') != (int(number) % 2 == 1) else 1}"
+
+    player = model(talker(judge=wrong_on_odd), talker(name="m2"))
+    done = await go(player, iterations=1, judged_share=0, thin=False)
+    learnt = list(done.iterate("self_rewarded_judgement"))
+    assert len(learnt) == 8
+    assert all(int(re.search(r"(?:good|bad) (\d)<", row.prompt)[1]) % 2 == 0 for row in learnt)
+    assert dict(done.reject_counts) == {"against_people": 4}
+    taught = [lesson.completion for lesson in player.courses[1][1].lessons if "<response>" in lesson.prompt]
+    assert sorted(taught) == sorted(row.completion for row in learnt)
+
+
+async def test_the_most_frequent_score_is_thinned_to_the_second():
+    ranked = [
+        {"prompt": f"Q {n}?", "replies": [{"text": f"good {n}", "rank": 0}, {"text": f"good {n}b", "rank": 1}, {"text": f"bad {n}", "rank": 2}]}
+        for n in range(3)
+    ]  # fmt: skip
+    done = await go(iterations=1, ranked=ranked, judged_share=0)
+    scores = [row.score for row in done.iterate("self_rewarded_judgement")]
+    assert (scores.count(4), scores.count(1)) == (3, 3)
+    assert dict(done.reject_counts)["too_frequent"] == 3
+    plain = await go(iterations=1, ranked=ranked, judged_share=0, thin=False)
+    assert [row.score for row in plain.iterate("self_rewarded_judgement")].count(4) == 6
+
+
+async def test_how_well_each_model_judges_is_told_on_prompts_that_none_learnt_from():
+    def other_way(question):
+        return by_word(question).replace("4", "0")
+
+    player = model(
+        talker(), talker(name="m2"), talker(name="m3", judge=other_way), talker(name="m4", judge=lambda _: "Score: 3")
+    )
+    done = await go(player)
+    rounds = list(done.iterate("self_rewarding_round"))
+    assert [(one.iteration, one.judge_accuracy) for one in rounds] == [(1, 1.0), (2, 0.0), (3, 0.0)]
+    assert [one.learnt for one in rounds] == [22, 2, 2]
+    held = {judged(q)[0] for q in player.family[2].questions if is_judge(q) and "Ranked" in judged(q)[0]}
+    taught = {re.search(r"User: (.*)\n", lesson.prompt)[1] for lesson in player.courses[1][1].lessons if "<response>" in lesson.prompt}  # fmt: skip
+    assert (len(held), held & taught) == (2, set())
+
+
+async def test_a_replay_trains_and_asks_nothing():
+    player = model()
+    done = await go(player)
+    again = await replay(done, model={"model": Scripted(), "prompter": Scripted()})
+    assert (again.rows, again.calls) == (done.rows, 0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "ranks", "right"),
+    [([4, 1], [0, 1], True), ([1, 4], [0, 1], False), ([3, 3], [0, 1], False), ([5, 3, 3], [0, 1, 2], True), ([5, 3, 4], [0, 1, 2], False), ([1, 5, 3], [2, 0, 1], True), ([2, 3], [0, 0], False)],
+)  # fmt: skip
+def test_an_order_agrees_where_no_pair_is_turned_round_and_something_is_told_apart(scores, ranks, right):
+    assert in_order(scores, ranks) is right
