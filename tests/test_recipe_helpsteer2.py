@@ -71,6 +71,12 @@ async def test_ratings_that_lie_one_apart_ask_nobody_else():
     assert len(asked) == 6
 
 
+async def test_a_distance_of_exactly_two_is_too_far():
+    people, asked = raters(4, 3, 2, 3, 3)
+    assert [row.helpfulness for row in (await rate(people)).rows] == [3, 3]
+    assert len(asked) == 10
+
+
 @pytest.mark.parametrize(("given", "mean"), [((3, 4, 4), 4), ((3, 3, 4), 3), ((1, 2, 2), 2), ((0, 0, 1), 0)])
 async def test_the_mean_is_rounded_to_a_whole_number(given, mean):
     assert (await rate(raters(*given)[0])).rows[0].helpfulness == mean

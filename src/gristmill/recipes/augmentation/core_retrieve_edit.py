@@ -18,6 +18,7 @@ from gristmill import recipes as home
 from gristmill.ops.ask import Bad
 from gristmill.ops.parts_of_speech import require, tagged
 from gristmill.ops.prompts import Prompt
+from gristmill.ops.text import STOP_WORDS
 
 EDIT_SENTIMENT = Prompt(
     """Change the sentiment of each review with as few edits as you can. Afterwards the new label must be true of it. {with_words}Leave everything else of the review as it is.
@@ -39,19 +40,6 @@ WHICH_SENTIMENT = Prompt("Review: {text}\nIs this review positive or negative? I
 WHICH_NLI = Prompt("Fact: {premise}\nStatement: {text}\nGiven the fact, the statement is")
 
 ALLOWED = {"ADJ", "ADP", "ADV", "NOUN", "VERB"}
-STOP_WORDS = frozenset(
-    re.split(  # in a text of its own it can be read
-        r"\s+",
-        """a about above after again against all also am an and any are aren't as at be because been before being below
-    between both but by can can't cannot could couldn't did didn't do does doesn't doing don't down during each few for
-    from further get got had hadn't has hasn't have haven't having he her here hers herself him himself his how i i'd i'll
-    i'm i've if in into is isn't it it's its itself just let's like may me might more most much must mustn't my myself no
-    nor not now of off on once one only or other our ours ourselves out over own same shan't she should shouldn't so some
-    such than that that's the their theirs them themselves then there there's these they they'll they're they've this
-    those through to too under until up upon us very was wasn't we we're we've were weren't what when where which while
-    who whom why will with won't would wouldn't you you'd you'll you're you've your yours yourself yourselves""",
-    )
-)
 LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 Task = Literal["sentiment", "nli"]
