@@ -263,6 +263,11 @@ class Execute(Capability, Protocol):
         """Whether `tests`, a script of asserts over what the program defines (or only over `names` of it), pass."""
 
 
+class Plot(Execute, Protocol):
+    """An `Execute` whose Python has matplotlib and numpy. A figure is a file that the program saves and `Program.keep`
+    names; it comes back in `Verdict.files`."""
+
+
 CAPABILITIES: dict[str, type] = {
     c.__name__: c
     for c in (
@@ -278,6 +283,7 @@ CAPABILITIES: dict[str, type] = {
         Prove,
         Simulate,
         Execute,
+        Plot,
         Annotator,
         Trainable,
     )

@@ -1,34 +1,43 @@
-"""The sandbox as a backend: `sandbox:python[,workers=N][,timeout=SECONDS]` plays roles that run model-written code."""
+"""The sandbox as a backend: `sandbox:python[,concurrency=N][,timeout=SECONDS]` plays roles that run model-written code,
+`sandbox:matplotlib` those that draw with it."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+import msgspec
+
 from gristmill.errors import BadInput, CallFailed
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
 from gristmill.verify import Limits, Sandbox, SandboxTrouble
+from gristmill.verify.plotting import LIMITS, version
 
 
 class Python:
-    """Runs programs in the chain of sandboxes of `gristmill.verify`."""
+    """Runs programs in the chain of sandboxes of `gristmill.verify`, or with matplotlib in one of its own."""
 
-    def __init__(self, *, workers: int = 0, timeout: float = 5.0) -> None:
-        self.model = "python"
-        self.can = frozenset({"Execute"})
-        self.endpoint = self.spec = "sandbox:python"
+    def __init__(self, model: str = "python", *, workers: int = 0, timeout: float = 0.0) -> None:
+        self.model = model
+        plots = model == "matplotlib"
+        self.can = frozenset({"Execute", "Plot"} if plots else {"Execute"})
+        self.endpoint = self.spec = f"sandbox:{model}"
         self.concurrency = self.most = workers or os.cpu_count() or 2
         self.max_n = 1
         self.context = None
         self.price = Price(0, 0)
         self.notes: list[str] = []
         """Links of the chain that do not work here."""
-        self._sandbox = Sandbox(limits=Limits(seconds=timeout), workers=self.concurrency)
-        self._timeout = timeout
+        limits = LIMITS if plots else Limits()
+        if timeout:
+            limits = msgspec.structs.replace(limits, seconds=timeout)
+        self._sandbox = Sandbox(["matplotlib"] if plots else None, limits=limits, workers=self.concurrency)
+        self._timeout = limits.seconds
 
     def identity(self) -> dict[str, Any]:
-        return {"backend": "sandbox", "model": self.model, "seconds": self._timeout}
+        what = {"backend": "sandbox", "model": self.model, "seconds": self._timeout}
+        return what | {"version": version()} if "Plot" in self.can else what
 
     async def start(self) -> None:
         await self._sandbox.start()
@@ -52,4 +61,4 @@ class Python:
 
 
 def from_spec(spec: Spec, price: Price | None) -> Python:
-    return Python(workers=spec.concurrency or 0, timeout=spec.timeout or 5.0)
+    return Python(spec.model, workers=spec.concurrency or 0, timeout=spec.timeout or 0.0)

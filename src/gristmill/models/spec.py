@@ -1,6 +1,6 @@
 """A model's name: BACKEND:MODEL[@URL][,key=ENV_NAME][,context=N][,price=IN/OUT][,as=complete][,timeout=SECONDS]
 [,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. What is no language model is named alike:
-`sandbox:python`, `prover:coq`, `retrieve:bm25`, `wordllama:`, `people:`; `dense:` before the name of an embedding model
+`sandbox:python`, `sandbox:matplotlib`, `prover:coq`, `retrieve:bm25`, `wordllama:`, `people:`; `dense:` before the name of an embedding model
 makes a search of it, `annotator:` before that of a chat model puts it in a person's place.
 
 MODEL may hold ":" and "/" (openai:qwen2.5:7b@http://localhost:11434/v1). A key is never part of it, only the name of
@@ -27,6 +27,7 @@ from gristmill.models.protocol import Answer, Backend, Message, Price, Question
 DEFAULT = "embedded:smollm2-135m-instruct"
 """Who plays a role that was given no model: needs no key, no network after the first time, and no GPU."""
 TOOLS = {
+    "Plot": "sandbox:matplotlib",
     "Execute": "sandbox:python",
     "Prove": "prover:coq",
     "Retrieve": "retrieve:bm25",
@@ -42,7 +43,7 @@ STUDENT = "transformers:smollm2-135m-instruct"
 LOCAL = {
     "prover": ("coq", "lean4"),
     "retrieve": ("bm25",),
-    "sandbox": ("python",),
+    "sandbox": ("python", "matplotlib"),
     "wordllama": ("l2_supercat",),
 }
 """Backends without a URL, and the models that each has; the first is the one that is meant without a name."""
@@ -85,6 +86,7 @@ WHO_CAN = {
     "Retrieve": "retrieve:bm25, dense: and the name of an embedding model (dense:wordllama:)",
     "Prove": "prover:coq, prover:lean4",
     "Execute": "sandbox:python",
+    "Plot": "sandbox:matplotlib",
     "Annotator": "people:, annotator: and the name of a chat model (annotator:openai:gpt-4o-mini)",
     "Trainable": "transformers:FOLDER",
     "Reward": "a backend of your own (gristmill.models.protocol.Backend), given from Python",
@@ -195,7 +197,7 @@ def parse(text: str) -> Spec:
 
 def tool_for(needs: frozenset[str]) -> str:
     """What plays a role whatever model is named for all of them: no chat model runs code."""
-    return TOOLS[next(iter(needs))] if len(needs) == 1 and needs <= set(TOOLS) else ""
+    return next(name for role, name in TOOLS.items() if role in needs) if needs and needs <= set(TOOLS) else ""
 
 
 def default_for(needs: frozenset[str]) -> str:

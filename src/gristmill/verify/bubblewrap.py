@@ -2,17 +2,20 @@
 
 Inside are `/usr` (read-only), an empty `/tmp` of limited size, `/proc` of its own and a `/dev` of six harmless nodes; no
 environment, no network, no capability, no second user namespace. It is as strong as the kernel is: a bug there is a way
-out. The library of the interpreter is visible, installed packages are not importable (`-I -S`).
+out. The library of the interpreter is visible, installed packages are not importable (`-I -S`), but for those that a link is made with.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from gristmill.verify.values import Job, Limits, Program, SandboxTrouble, Verdic
 
 NOBODY = 65534
 COMPILE = "import marshal, sys\nprint(marshal.dumps(compile(sys.argv[1], '<string>', 'exec')).hex())"
+OURS = f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"
+PACKAGES = "/opt/packages"
+IMPORT = f"import sys\nsys.path.append('{PACKAGES}')\n"
 LOAD = "import marshal\nwith open(%d, 'rb') as file: code = marshal.load(file)\nexec(code)"
 """Our side of the talk comes by a descriptor: as an argument it would be parsed at every start, which takes longer."""
 INSTALL = "apt install bubblewrap, or pip install 'gristmill[sandbox]'"
@@ -74,7 +80,14 @@ class Bubblewrap:
     name = "bubblewrap"
     final = True
 
-    def __init__(self) -> None:
+    def __init__(self, packages: Sequence[str] = (), variables: dict[str, str] | None = None) -> None:
+        """Args:
+        packages: distributions installed here that programs may import, with what these need.
+        variables: of the environment inside.
+        """
+        self.packages, self.variables = tuple(packages), dict(variables or {})
+        self.files: dict[str, bytes] = {}
+        """Files that lie inside from the start, by path."""
         self.base: list[str] = []
         self.tail: list[str] = []
         self.options: dict[str, Any] = {}
@@ -97,6 +110,11 @@ class Bubblewrap:
             raise SandboxTrouble(
                 "bubblewrap needs a python3 and prlimit (util-linux) that the sandbox's user can start"
             )
+        if self.packages and not (wanted := [path for path in wanted if self._runs([path, "-I", "-S", "-c", OURS])]):
+            raise SandboxTrouble(
+                f"packages of Python {sys.version_info[0]}.{sys.version_info[1]} need an interpreter of that version that "
+                f"the sandbox's user can start; looked for {', '.join(pythons)}"
+            )
         python = wanted[0]
         self.base = [bwrap, "--unshare-all"]
         if not self.filter:  # which denies it too, and takes no time
@@ -115,6 +133,12 @@ class Bubblewrap:
             python = os.path.realpath(python)
         if not python.startswith("/usr/local/"):  # what else was installed there is none of the program's business
             self.base += ["--size", "4096", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"]
+        for path in importable(self.packages):
+            if self.options and not self._runs(["/usr/bin/test", "-r", str(path)]):
+                raise SandboxTrouble(
+                    f"the sandbox's user, nobody, cannot read {path}: move the environment, or allow it"
+                )
+            self.base += ["--ro-bind", str(path), f"{PACKAGES}/{path.name}"]
         # /dev/shm and the root are writable unless one says so, and have no limit of size.
         self.base += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
         self.tail = [prlimit, python]
@@ -156,6 +180,13 @@ class Bubblewrap:
         ]
         guest = os.open(f"/proc/self/fd/{self.guest}", os.O_RDONLY)  # with a position of its own
         options, close = dict(self.options), [guest]
+        for name, content in self.files.items():
+            close.append(held := os.memfd_create("gristmill-file"))
+            os.write(held, content)
+            os.lseek(held, 0, os.SEEK_SET)
+            argv += ["--file", str(held), name]
+        for name, value in self.variables.items():
+            argv += ["--setenv", name, value]
         if self.filter:
             read, write = os.pipe()  # one pipe a run, because reading empties it
             os.write(write, self.filter)
@@ -167,7 +198,7 @@ class Bubblewrap:
         # Inside: a limit on processes that is set outside would also count, and stop, bwrap itself.
         argv += [prlimit, f"--as={memory}", f"--nproc={limits.processes}", f"--cpu={int(limits.seconds) + 2}"]
         argv += [f"--fsize={files}", "--core=0", "--nofile=128", f"--stack={min(memory, 8 << 20)}", "--memlock=0"]
-        argv += ["--msgqueue=0", "--", python, "-I", "-S", "-B", "-c", LOAD % guest]
+        argv += ["--msgqueue=0", "--", python, "-I", "-S", "-B", "-c", (IMPORT if self.packages else "") + LOAD % guest]
         return Command(argv, {**options, "env": {}, "cwd": "/", "pass_fds": tuple(close)}, close)
 
     def run(self, program: Program, limits: Limits, job: Job) -> Verdict:
@@ -181,6 +212,30 @@ class Bubblewrap:
         if self.guest >= 0:
             os.close(self.guest)
             self.guest = -1
+
+
+def importable(packages: Sequence[str]) -> list[Path]:
+    """Folders and modules of these distributions, and of all that they need. Raises SandboxTrouble."""
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    left = list(packages)
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise SandboxTrouble(f"{name} is not installed") from None
+        for line in distribution.requires or []:
+            if "extra ==" not in line and (needed := re.match(r"[\w.-]+", line)):
+                left.append(needed[0])
+        for file in distribution.files or []:
+            top = file.parts[0]
+            if top != ".." and not top.endswith((".dist-info", ".pth")) and top != "__pycache__":
+                found[top] = Path(str(distribution.locate_file(top)))
+    return [found[top] for top in sorted(found)]
 
 
 def _watched(limits: Limits) -> int:

@@ -83,7 +83,11 @@ def make(name: str, workers: int) -> Link:
         from gristmill.verify.wasi import Wasi
 
         return Wasi()
-    raise BadInput(f"no link is called {name!r}; there are: {', '.join(CHAIN)}")
+    if name == "matplotlib":
+        from gristmill.verify.plotting import Plotting
+
+        return Plotting()
+    raise BadInput(f"no link is called {name!r}; there are: {', '.join(CHAIN)}, matplotlib")
 
 
 class Sandbox:

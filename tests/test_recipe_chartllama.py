@@ -1,0 +1,200 @@
+"""What makes ChartLlama that: no model sees a picture, code really draws, and what fails to draw becomes no row."""
+
+import json
+import re
+
+import pytest
+
+from gristmill import BadInput
+from gristmill.recipes.multimodal.chartllama import CHARTS, CODE_TASKS, TASKS, ChartInstruction, chartllama, strokes
+from gristmill.rows import pictures
+from gristmill.testing import Scripted, replay, run
+
+POOL = [{"chart_type": "bar", "code": "EXAMPLE_ONE"}, {"chart_type": "line", "code": "EXAMPLE_TWO"}]
+
+
+def drawing(values="[3, 1, 2]", colour="red") -> str:
+    return f"""import matplotlib.pyplot as plt
+fig, ax = plt.subplots(figsize=(2, 2))
+ax.bar(["a", "b", "c"][: len({values})], {values}, color="{colour}")
+fig.savefig("figure.png", dpi=40)"""
+
+
+def fenced(code: str, language: str = "python") -> str:
+    return f"```{language}\n{code}\n```"
+
+
+def kind_of(prompt: str) -> str:
+    if prompt.startswith("List "):
+        return "topics"
+    if prompt.startswith("Invent data"):
+        return "data"
+    if prompt.startswith("Write Python code"):
+        return "code"
+    if prompt.startswith("This code does not work"):
+        return "repair"
+    return next(name for name in TASKS if TASKS[name].text.split("{form}")[0].strip() in prompt)
+
+
+def table(prompt: str) -> str:
+    rows, columns = map(int, re.search(r"exactly (\d+) rows .* and (\d+) columns", prompt).groups())
+    lines = [["name", *(f"c{n}" for n in range(1, columns))]]
+    lines += [[f"r{m}", *(str(m + n) for n in range(1, columns))] for m in range(rows)]
+    return fenced("\n".join(",".join(line) for line in lines), "csv") + "\nDescription: It rises, says UNIQUE."
+
+
+def says(**other):
+    """A model that does all of it well, but for what `other` says instead."""
+    answers = {
+        "topics": "1. Bread prices\n2. Rainfall\n- Bees",
+        "data": table,
+        "code": fenced(drawing()),
+        "repair": fenced(drawing("[1, 2]")),
+        "chart-to-chart": f"Instruction: Draw it again.\n{fenced(drawing())}",
+        "text-to-chart": f"Instruction: Draw bars of 3, 1 and 2.\n{fenced(drawing(colour='blue'))}",
+        "chart-editing": f"Instruction: Make it green.\n{fenced(drawing(colour='green'))}",
+    } | other
+
+    def script(question):
+        prompt = question.messages[0].content
+        kind = kind_of(prompt)
+        answer = answers.get(kind) or json.dumps([{"instruction": f"{kind}?", "response": f"{kind}!"}])
+        return answer(prompt) if callable(answer) else answer
+
+    return Scripted(script)
+
+
+async def go(model=None, **options):
+    options = {"charts_at_once": 1, "target": 7, "repairs": 0} | options
+    return await run(chartllama, POOL, generator=model or says(), **options)
+
+
+async def test_seven_tasks_are_made_of_a_chart_that_code_drew_in_the_sandbox():
+    model = says()
+    done = await go(model)
+    assert [row.task for row in done.rows] == list(TASKS)
+    assert {row.code for row in done.rows} == {drawing()}
+    [image] = {row.image for row in done.rows}
+    assert strokes((done.folder / image).read_bytes())
+    assert done.rows[0].messages[0].content == "qa?"
+    assert pictures(ChartInstruction) == ("image", "response_image")
+    again = await replay(done, model={"generator": Scripted(), "renderer": "sandbox:matplotlib"})
+    assert (again.rows, again.calls) == (done.rows, 0)
+    assert (again.folder / image).read_bytes() == (done.folder / image).read_bytes()
+    # What people write of a chart rests on its data, description and code, never on pixels.
+    asked = [q for q in model.questions if kind_of(q.messages[0].content) in TASKS]
+    assert len(asked) == 7
+    for question in asked:
+        [message] = question.messages
+        assert isinstance(message.content, str)
+        for part in (done.rows[0].table, done.rows[0].code, "It rises, says UNIQUE."):
+            assert part in message.content
+    # An edit draws something else than the chart; drawing it again draws the same.
+    by_task = {row.task: row for row in done.rows}
+    assert [task for task, row in by_task.items() if row.response_image] == list(CODE_TASKS)
+    shown = {task: strokes((done.folder / by_task[task].response_image).read_bytes()) for task in CODE_TASKS}
+    original = strokes((done.folder / image).read_bytes())
+    assert shown["chart-to-chart"] == original != shown["chart-editing"]
+
+
+async def test_code_that_fails_leaves_no_row_of_any_task_and_its_error_can_be_fed_back():
+    attempts = []
+
+    def broken_first(prompt):
+        attempts.append(prompt)
+        return fenced("raise ValueError('no such colour')") if len(attempts) == 1 else fenced(drawing())
+
+    model = says(code=broken_first)
+    done = await go(model)
+    assert dict(done.reject_counts) == {"code_failed": 1}
+    assert "ValueError no such colour" in done.rejects[0].details["error"]
+    assert sum(kind_of(prompt) in TASKS for prompt in model.prompts) == 7  # of the second chart alone
+    mended = says(code=fenced("raise ValueError('no such colour')"))
+    repaired = await go(mended, repairs=1)
+    assert {row.code for row in repaired.rows} == {drawing("[1, 2]")}
+    [fed] = [prompt for prompt in mended.prompts if kind_of(prompt) == "repair"]
+    assert "ValueError no such colour" in fed
+    assert "raise ValueError" in fed
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("print(1)", "no_figure"), ("open('figure.png', 'w').write('no picture')", "no_figure"), ("import os; os._exit(3)", "code_failed")],
+)  # fmt: skip
+async def test_code_that_runs_and_draws_nothing_is_no_chart(code, reason):
+    done = await go(says(code=fenced(code)), target=1, max_candidates=1)
+    assert (done.rows, dict(done.reject_counts)) == ([], {reason: 1})
+
+
+async def test_an_edit_that_fails_or_changes_nothing_is_dropped():
+    same = says(**{"chart-editing": f"Instruction: Nothing.\n{fenced(drawing())}"})
+    done = await go(same, tasks=["chart-editing", "qa"], target=1)
+    assert ([row.task for row in done.rows], dict(done.reject_counts)) == (["qa"], {"nothing_changed": 1})
+    broken = says(**{"chart-editing": f"Instruction: Break.\n{fenced('1 / 0')}"})
+    done = await go(broken, tasks=["chart-editing", "qa"], target=1)
+    assert ([row.task for row in done.rows], dict(done.reject_counts)) == (["qa"], {"response_failed": 1})
+    assert done.rejects[0].details["task"] == "chart-editing"
+
+
+async def test_kind_size_and_trend_stand_in_the_prompt_and_the_table_has_the_size():
+    model = says()
+    done = await go(model, tasks=["qa"], target=3)
+    for prompt, row in zip([p for p in model.prompts if kind_of(p) == "data"], done.rows, strict=True):
+        draws = row.lineage.draws
+        assert f"a {row.chart_type} chart" in prompt
+        assert row.topic in prompt
+        assert row.trend in prompt
+        assert f"exactly {draws['rows']} rows (besides the header) and {draws['columns']} columns" in prompt
+        lines = [line.split(",") for line in row.table.splitlines()]
+        assert len(lines) == draws["rows"] + 1
+        assert {len(line) for line in lines} == {draws["columns"]}
+    assert {row.topic for row in done.rows} <= {"Bread prices", "Rainfall", "Bees"}
+
+
+async def test_a_table_of_another_size_or_none_is_rejected():
+    done = await go(says(data=lambda prompt: fenced("a,b\n1,2", "csv") + "\nDescription: x"), least_rows=2, max_candidates=1, target=1)  # fmt: skip
+    assert (done.rejects[0].reason, done.rejects[0].details["rows"]) == ("wrong_shape", 1)
+    for reply in ("no table", fenced("a,b", "csv"), "Description: only"):
+        done = await go(says(data=reply), max_candidates=1, target=1)
+        assert dict(done.reject_counts) == {"no_table": 1}
+
+
+async def test_code_that_works_becomes_an_example_for_charts_that_follow():
+    model = says()
+    await go(model, tasks=["qa"], target=2, examples_in_prompt=3)
+    first, second = [prompt for prompt in model.prompts if kind_of(prompt) == "code"]
+    assert ["EXAMPLE_ONE" in first, "EXAMPLE_TWO" in first, drawing() in first] == [True, True, False]
+    assert drawing() in second
+
+
+async def test_pairs_that_cannot_be_read_are_rejected():
+    done = await go(says(qa="no JSON", summary='[{"instruction": "", "response": "x"}]', extraction="```\n1\n```"), tasks=["qa", "summary", "extraction"], max_candidates=1, target=1)  # fmt: skip
+    assert dict(done.reject_counts) == {"unparsable": 3}
+
+
+async def test_topics_can_be_given_and_none_is_an_error():
+    model = says()
+    done = await go(model, topics=["Own topic"], tasks=["qa"], target=1)
+    assert done.rows[0].topic == "Own topic"
+    assert "topics" not in map(kind_of, model.prompts)
+    with pytest.raises(BadInput, match="names no topics"):
+        await go(says(topics=" \n"), target=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"chart_types": ["radar"]}, "unknown kind"),
+        ({"least_rows": 9}, "must not exceed"),
+        ({"tasks": []}, "at least one"),
+    ],
+)
+async def test_what_cannot_work_is_said_at_once(options, why):
+    model = says()
+    with pytest.raises(BadInput, match=why):
+        await go(model, **options)
+    assert model.questions == []
+
+
+def test_ten_kinds_of_chart():
+    assert len(CHARTS) == 10
