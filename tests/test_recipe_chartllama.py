@@ -154,6 +154,8 @@ async def test_kind_size_and_trend_stand_in_the_prompt_and_the_table_has_the_siz
 async def test_a_table_of_another_size_or_none_is_rejected():
     done = await go(says(data=lambda prompt: fenced("a,b\n1,2", "csv") + "\nDescription: x"), least_rows=2, max_candidates=1, target=1)  # fmt: skip
     assert (done.rejects[0].reason, done.rejects[0].details["rows"]) == ("wrong_shape", 1)
+    ragged = says(data=lambda prompt: table(prompt).replace("r0,", "r0,9,"))
+    assert (await go(ragged, max_candidates=1, target=1)).rejects[0].reason == "wrong_shape"
     for reply in ("no table", fenced("a,b", "csv"), "Description: only"):
         done = await go(says(data=reply), max_candidates=1, target=1)
         assert dict(done.reject_counts) == {"no_table": 1}
