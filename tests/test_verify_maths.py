@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gristmill import BadInput, Completion, Row, Run, recipe
+from gristmill.errors import GristmillError
 from gristmill.ops import maths as ops
 from gristmill.ops.maths import at_once, same
 from gristmill.testing import replay, run
-from gristmill.verify import maths
+from gristmill.verify import maths, workers
 from gristmill.verify.maths import compare
 
 TOWER = "9^{9^{9^9}}"
@@ -22,6 +23,10 @@ TOWER = "9^{9^{9^9}}"
 def no_worker_is_left():
     yield
     maths.close()
+
+
+def asked(pool, given, gold, seconds):
+    return pool.ask({"given": given, "gold": gold, "seconds": seconds}, seconds)
 
 
 class Pair(Row):
@@ -112,40 +117,40 @@ def test_a_number_that_nobody_can_write_down_is_undecided(given):
 
 
 def test_a_worker_that_hangs_is_killed_and_the_next_comparison_has_another(monkeypatch):
-    pool = maths.Pool(1)
+    pool = maths.workers(1)
     try:
-        assert pool.compare(["x+1", "1+x"], 60.0) == "equal"
+        assert asked(pool, "x+1", "1+x", 60.0) == "equal"
         [first] = pool._free
-        assert pool.compare(["(" * 200 + ")" * 200, "5"], 0.25) == "undecided"
+        assert asked(pool, "(" * 200 + ")" * 200, "5", 0.25) is None
         assert first.process.poll() == -signal.SIGKILL
         assert (pool._free, pool._busy) == ([], [])
-        assert pool.compare(["x+1", "1+x"], 60.0) == "equal"
+        assert asked(pool, "x+1", "1+x", 60.0) == "equal"
         assert pool._free != [first]
     finally:
         pool.close()
 
 
 def test_a_worker_is_used_again_and_one_that_died_in_its_sleep_is_not_taken_for_a_verdict():
-    pool = maths.Pool(1)
+    pool = maths.workers(1)
     try:
-        pool.compare(["x", "x"], 60.0)
+        asked(pool, "x", "x", 60.0)
         [first] = pool._free
-        pool.compare(["x", "x"], 60.0)
+        asked(pool, "x", "x", 60.0)
         assert pool._free == [first]
         first.process.kill()
         first.process.wait()
-        assert pool.compare(["x+1", "1+x"], 60.0) == "equal"
+        assert asked(pool, "x+1", "1+x", 60.0) == "equal"
     finally:
         pool.close()
     assert pool._free == []
 
 
 def test_threads_share_the_workers_and_each_gets_its_own_verdict():
-    pool = maths.Pool(2)
+    pool = maths.workers(2)
     pairs = [(f"x+{n}", f"{n + n % 2}+x") for n in range(8)]
     try:
         with ThreadPoolExecutor(8) as threads:
-            said = list(threads.map(lambda pair: pool.compare(list(pair), 60.0), pairs))
+            said = list(threads.map(lambda pair: asked(pool, *pair, 60.0), pairs))
         assert said == ["different" if n % 2 else "equal" for n in range(8)]
         assert len(pool._free) <= 2
     finally:
@@ -153,19 +158,19 @@ def test_threads_share_the_workers_and_each_gets_its_own_verdict():
 
 
 def test_closing_ends_a_comparison_under_way():
-    pool = maths.Pool(1)
+    pool = maths.workers(1)
     said = []
-    thread = threading.Thread(target=lambda: said.append(pool.compare([TOWER, "5"], 600.0)))
+    thread = threading.Thread(target=lambda: said.append(asked(pool, TOWER, "5", 600.0)))
     thread.start()
     while not pool._busy:
         time.sleep(0.01)
     pool.close()
     thread.join()
-    assert said == ["undecided"]
+    assert said == [None]
 
 
 def test_what_outlives_its_parent_ends_by_its_own_alarm():
-    worker = maths.Worker()
+    worker = workers.Worker(maths.WORKER, "math-verify", maths.require)
     try:
         worker.process.stdin.write(b'{"given": "9^{9^{9^9}}", "gold": "5", "seconds": -0.5}\n')
         worker.process.stdin.flush()
@@ -175,8 +180,8 @@ def test_what_outlives_its_parent_ends_by_its_own_alarm():
 
 
 def test_no_process_is_started_before_a_comparison_needs_one(monkeypatch):
-    monkeypatch.setattr(maths, "Worker", lambda: pytest.fail("started"))
-    maths.Pool(1).close()
+    monkeypatch.setattr(workers, "Worker", lambda *made_of: pytest.fail("started"))
+    maths.workers(1).close()
     assert compare("yes", "no") == "undecided"
     assert at_once("1/2", "0.5") == "equal"
 
@@ -193,13 +198,12 @@ def test_a_missing_library_is_said_with_what_to_install(monkeypatch):
 
 def test_a_worker_without_the_library_says_so_too(monkeypatch, tmp_path):
     script = tmp_path / "worker.py"
-    monkeypatch.setattr(maths, "WORKER", script)
     script.write_text("print('missing')")
     with pytest.raises(BadInput, match="cannot be imported"):
-        maths.Worker()
+        workers.Worker(script, "math-verify", maths.require)
     script.write_text("")
-    with pytest.raises(maths.GristmillError, match="did not start"):
-        maths.Worker()
+    with pytest.raises(GristmillError, match="did not start"):
+        workers.Worker(script, "math-verify", maths.require)
 
 
 # -- without algebra

@@ -216,7 +216,7 @@ class Prove(Capability, Protocol):
 
 
 class Simulate(Capability, Protocol):
-    """A physics engine, named by `model`. No backend that ships plays it yet."""
+    """A physics engine, named by `model`: "mujoco", "pymunk"."""
 
     async def simulate(self, scene: str, *, seconds: float, watch: Sequence[str]) -> Motion:
         """What becomes of the watched bodies of a scene (a text in the engine's own format)."""

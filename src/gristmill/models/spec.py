@@ -1,6 +1,6 @@
 """A model's name: BACKEND:MODEL[@URL][,key=ENV_NAME][,context=N][,price=IN/OUT][,as=complete][,timeout=SECONDS]
 [,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. What is no language model is named alike:
-`sandbox:python`, `sandbox:matplotlib`, `prover:coq`, `retrieve:bm25`, `wordllama:`, `people:`; `dense:` before the name of an embedding model
+`sandbox:python`, `sandbox:matplotlib`, `prover:coq`, `physics:mujoco`, `retrieve:bm25`, `wordllama:`, `people:`; `dense:` before the name of an embedding model
 makes a search of it, `annotator:` before that of a chat model puts it in a person's place.
 
 MODEL may hold ":" and "/" (openai:qwen2.5:7b@http://localhost:11434/v1). A key is never part of it, only the name of
@@ -31,6 +31,7 @@ TOOLS = {
     "Execute": "sandbox:python",
     "Prove": "prover:coq",
     "Retrieve": "retrieve:bm25",
+    "Simulate": "physics:mujoco",
     "Annotator": "people:anyone",
 }
 """What plays a role that no language model plays, unless one is named for that very role."""
@@ -41,6 +42,7 @@ STUDENT = "transformers:smollm2-135m-instruct"
 
 # Backend: its module and the options it takes.
 LOCAL = {
+    "physics": ("mujoco", "pymunk"),
     "prover": ("coq", "lean4"),
     "retrieve": ("bm25",),
     "sandbox": ("python", "matplotlib"),
@@ -52,6 +54,7 @@ BACKENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedded": ("gristmill.models.embedded", ("context", "as", "timeout", "slots", "threads")),
     "litellm": ("gristmill.models.litellm", _REMOTE),
     "openai": ("gristmill.models.openai", _REMOTE),
+    "physics": ("gristmill.models.physics", ("timeout", "concurrency")),
     "prover": ("gristmill.models.prover", ("timeout", "concurrency")),
     "retrieve": ("gristmill.models.bm25", ()),
     "sandbox": ("gristmill.models.sandbox", ("timeout", "concurrency")),
@@ -85,6 +88,7 @@ WHO_CAN = {
     "Hidden": "transformers:FOLDER",
     "Retrieve": "retrieve:bm25, dense: and the name of an embedding model (dense:wordllama:)",
     "Prove": "prover:coq, prover:lean4",
+    "Simulate": "physics:mujoco, physics:pymunk",
     "Execute": "sandbox:python",
     "Plot": "sandbox:matplotlib",
     "Annotator": "people:, annotator: and the name of a chat model (annotator:openai:gpt-4o-mini)",

@@ -10,18 +10,14 @@ undecided where a fast one is not, so recipes ask through `ops.maths`, which jou
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import re
-import subprocess
-import sys
-import threading
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from gristmill.errors import BadInput, GristmillError
+from gristmill.errors import BadInput
+from gristmill.verify.workers import Pool
 
 Same = Literal["equal", "different", "undecided"]
 """Undecided: at least one could not be read, or the comparison did not end in time. Never to be taken for "equal"."""
@@ -30,7 +26,6 @@ LONGEST = 1000
 """Characters of a formula; what is longer is not looked at."""
 INSTALL = "pip install 'gristmill[maths]'"
 WORKER = Path(__file__).with_name("maths_worker.py")
-START_SECONDS = 120.0
 MOST_WORKERS = 4
 
 PYTHON = [  # how Python and sympy print, in LaTeX
@@ -68,7 +63,8 @@ def compare(given: str, gold: str, seconds: float = 5.0) -> Same:
     formulas = [latex(given), latex(gold)]
     if not all(map(readable, formulas)):
         return "undecided"
-    return _pool.compare(formulas, seconds)
+    said = _pool.ask({"given": formulas[0], "gold": formulas[1], "seconds": seconds}, seconds)
+    return said if said in ("equal", "different") else "undecided"  # type: ignore[return-value]
 
 
 def latex(answer: str) -> str:
@@ -86,102 +82,11 @@ def readable(formula: str) -> bool:
     return 0 < len(formula) <= LONGEST and not NO_FORMULA.search(ENVIRONMENT.sub(" ", formula))
 
 
-class Worker:
-    """A child process with the library in it."""
-
-    def __init__(self) -> None:
-        # -P: else the modules beside the worker would hide those of the standard library that bear their names.
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us
-        )
-        said = self._line(START_SECONDS)
-        if said != "ready":
-            self.close()
-            if said == "missing":
-                require()
-                raise BadInput(f"math-verify is there, but cannot be imported: {INSTALL}")
-            raise GristmillError(f"the process that compares formulas did not start (in {START_SECONDS:g} seconds)")
-
-    def ask(self, formulas: list[str], seconds: float) -> str | None:
-        """What it says, or None: then it is dead, or about to be."""
-        assert self.process.stdin is not None
-        question = json.dumps({"given": formulas[0], "gold": formulas[1], "seconds": seconds})
-        try:
-            self.process.stdin.write(question.encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError:
-            return None
-        return self._line(seconds)
-
-    def _line(self, seconds: float) -> str | None:
-        assert self.process.stdout is not None
-        timer = threading.Timer(seconds, self.process.kill)
-        timer.start()
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            timer.cancel()
-        return line.decode(errors="replace").strip() or None
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(OSError):  # unsent bytes for the dead
-                    pipe.close()
+def workers(most: int) -> Pool:
+    return Pool(WORKER, "math-verify", require, most)
 
 
-class Pool:
-    """Workers that are started when they are needed, each serving one comparison at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._slots = threading.BoundedSemaphore(most)
-        self._lock = threading.Lock()
-        self._free: list[Worker] = []
-        self._busy: list[Worker] = []
-
-    def compare(self, formulas: list[str], seconds: float) -> Same:
-        with self._slots:
-            worker = self._take()
-            said = None
-            try:
-                said = worker.ask(formulas, seconds)
-            finally:
-                with self._lock:
-                    self._busy.remove(worker)
-                    if said is not None:
-                        self._free.append(worker)
-                if said is None:
-                    worker.close()
-        return said if said in ("equal", "different") else "undecided"  # type: ignore[return-value]
-
-    def _take(self) -> Worker:
-        with self._lock:
-            worker = self._free.pop() if self._free else None
-        if worker is not None and worker.process.poll() is not None:  # it died in its sleep
-            worker.close()
-            worker = None
-        worker = worker or Worker()
-        with self._lock:
-            self._busy.append(worker)
-        return worker
-
-    def close(self) -> None:
-        """End all workers. The next comparison starts another."""
-        with self._lock:
-            free, self._free = self._free, []
-            for worker in self._busy:
-                worker.process.kill()  # the thread that waits for it closes it
-        for worker in free:
-            worker.close()
-
-
-_pool = Pool(min(MOST_WORKERS, os.cpu_count() or 1))
+_pool = workers(min(MOST_WORKERS, os.cpu_count() or 1))
 close = _pool.close
 """End all workers; they end with the interpreter by themselves."""
 atexit.register(close)
