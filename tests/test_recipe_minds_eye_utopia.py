@@ -1,0 +1,257 @@
+"""What makes Mind's Eye that: the engine's outcome is the truth, questions hold no number, the hint is in the prompt."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from gristmill import BadInput, recipes
+from gristmill.ops.scenes import Measure, measure_of, read
+from gristmill.recipes.augmentation.minds_eye import minds_eye
+from gristmill.recipes.augmentation.minds_eye_utopia import SAME, ambiguous, compared, hint, minds_eye_utopia
+from gristmill.recipes.augmentation.utopia_scenes import MORE, RANGES
+from gristmill.testing import Scripted, replay, run
+from gristmill.verify import physics
+from gristmill.verify.physics import simulate
+from gristmill.verify.values import Body, Motion
+
+TASKS = [json.loads(line) for line in (recipes.DATA / "utopia_sub_tasks.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_worker_is_left():
+    yield
+    physics.close()
+
+
+@pytest.fixture(scope="module")
+def made():
+    return asyncio.run(run(minds_eye_utopia, TASKS, engine="physics:mujoco", samples=3))
+
+
+def again(scene: str) -> list[float]:
+    measure = measure_of(scene)
+    motion = simulate(scene, seconds=measure.seconds, watch=list(measure.bodies))
+    return [round(read(motion, body, measure), 6) for body in measure.bodies]
+
+
+def of(done, sub_task: str):
+    return [row for row in done.rows if row.sub_task == sub_task]
+
+
+async def test_every_one_of_39_sub_tasks_has_the_same_number_of_questions(made):
+    counts = Counter(row.sub_task for row in made.rows)
+    assert len(counts) == 39
+    assert set(counts.values()) == {3}
+    assert len({sub_task.split("/")[0] for sub_task in counts}) == 6
+
+
+async def test_running_a_stored_scene_again_gives_the_stored_answer(made):
+    for row in made.rows:
+        assert again(row.scene) == row.measured
+        more = compared(*row.measured, 0.005)
+        assert row.answer == (SAME if more is None else row.choices[more])
+
+
+async def test_a_question_holds_no_digit_and_no_number_of_the_scene(made):
+    for row in made.rows:
+        assert not re.search(r"\d", row.question), row.question
+        assert all(choice in (*row.choices[:2], SAME) for choice in row.choices)
+        assert row.question.lower().count(row.choices[0]) >= 2
+
+
+async def test_what_is_said_of_the_bodies_holds_in_the_scene(made):
+    for row in of(made, "friction/distance/friction"):
+        rough = [float(value) for value in re.findall(r'friction="([\d.]+)" priority', row.scene)]
+        first = row.choices[0].removeprefix("the ")
+        said = re.search(rf"The {first} slides on a (rougher|smoother) surface", row.question)[1]
+        assert (rough[0] > rough[1]) == (said == "rougher")
+        assert row.answer == row.choices[0 if said == "smoother" else 1]
+    for row in of(made, "free-fall/time/height+mass"):
+        first = row.choices[0].removeprefix("the ")
+        higher = f"The {first} starts from higher up" in row.question
+        assert row.answer == row.choices[0 if higher else 1]
+
+
+async def test_mass_does_not_matter_in_a_fall_and_matters_in_a_collision(made):
+    for name in ("free-fall/time/mass", "free-fall/speed/mass", "slope/time/mass", "friction/distance/mass"):
+        assert {row.answer for row in of(made, name)} == {SAME}
+    assert SAME not in {row.answer for row in of(made, "collision/struck/mass")}
+    fall = of(made, "free-fall/time/mass")[0].scene
+    assert again(re.sub(r'mass="[\d.]+"', 'mass="7"', fall)) == again(fall)
+    hit = of(made, "collision/struck/mass")[0].scene
+    assert again(re.sub(r'mass="[\d.]+"', 'mass="7"', hit)) != again(hit)
+
+
+async def test_gravity_changes_how_far_a_body_slides_and_mass_does_not(made):
+    scene = of(made, "friction/distance/friction")[0].scene
+    went = again(scene)
+    moon = again(scene.replace("<option ", '<option gravity="0 0 -19.62" '))
+    assert moon == pytest.approx([value / 2 for value in went], rel=0.03)
+    assert again(re.sub(r'mass="[\d.]+"', 'mass="7"', scene)) == pytest.approx(went, rel=0.01)
+
+
+async def test_each_question_is_also_a_pair_of_text_and_scene(made):
+    pairs = list(made.iterate("text_to_scene"))
+    assert [pair.completion for pair in pairs] == [row.scene for row in made.rows]
+    assert all(row.question in pair.prompt for pair, row in zip(pairs, made.rows, strict=True))
+
+
+async def test_a_replay_simulates_nothing(made):
+    silent = Scripted(can={"Simulate"}, model="mujoco")
+    silent.identity = made_identity
+    assert (await replay(made, model={"engine": silent})).rows == made.rows
+
+
+def made_identity():
+    from gristmill.models.physics import Physics
+
+    return Physics().identity()
+
+
+def still(*values: float):
+    """An engine in which the two bodies fall to the ground after the given seconds, draw by draw."""
+    left = list(values)
+
+    def script(question):
+        watch = question.sampling["watch"]
+        times = [0.0, left.pop(0), left.pop(0)]
+        low, high = sorted(times[1:])
+        bodies = {}
+        for name, lands in zip(watch, times[1:], strict=True):
+            heights = [1.0 if time < lands else 0.1 for time in (0.0, low, high)]
+            bodies[name] = Body([(0, 0, z) for z in heights], [(0, 0, 0)] * 3)
+        return Motion("ok", times=[0.0, low, high], bodies=bodies)
+
+    return Scripted(script, can={"Simulate"})
+
+
+FALL = {"family": "free-fall", "quantity": "time", "varied": ["height"], "differs": True}
+
+
+async def test_a_draw_that_is_too_close_to_call_is_drawn_again_and_tries_end():
+    done = await run(minds_eye_utopia, [FALL], engine=still(1.0, 1.0, 1.0, 1.01, 1.0, 2.0), samples=1)
+    assert dict(done.reject_counts) == {"ambiguous": 2}
+    assert len(done.rows) == 1
+    none = await run(minds_eye_utopia, [FALL], engine=still(1.0, 1.0, 1.0, 1.0), samples=1, tries=2)
+    assert dict(none.reject_counts) == {"ambiguous": 2, "no_question": 1}
+    mass = FALL | {"varied": ["mass"], "differs": False}
+    same = await run(minds_eye_utopia, [mass], engine=still(1.0, 1.0), samples=1)
+    assert same.rows[0].answer == SAME
+
+
+@pytest.mark.parametrize("outcome", ["scene", "unstable", "timeout"])
+async def test_a_scene_that_does_not_run_is_rejected(outcome):
+    engine = Scripted(lambda _: Motion(outcome, "why"), can={"Simulate"})
+    done = await run(minds_eye_utopia, [FALL], engine=engine, samples=1, tries=1)
+    reason = "does_not_load" if outcome == "scene" else outcome
+    assert dict(done.reject_counts) == {reason: 1, "no_question": 1}
+
+
+async def test_a_kind_of_scene_that_there_is_not_is_said():
+    with pytest.raises(BadInput, match="no scene for orbit/time"):
+        await run(minds_eye_utopia, [FALL | {"family": "orbit"}], engine="physics:mujoco")
+
+
+def test_words_exist_for_every_attribute_and_close_calls_are_told():
+    assert set(MORE) == set(RANGES)
+    assert (compared(1, 1.001, 0.005), compared(1, 2, 0.005), compared(2, 1, 0.005)) == (None, 1, 0)
+    assert [ambiguous(1, other, 0.005, 3) for other in (1.001, 1.01, 1.1)] == [False, True, False]
+    assert not ambiguous(0, 0, 0.005, 3)
+
+
+# -- Mind's Eye
+
+
+def lesson(done, sub_task="free-fall/time/height"):
+    row = of(done, sub_task)[0]
+    return {"question": row.question, "choices": row.choices, "answer": row.answer}, row
+
+
+def knows(answer: str):
+    return Scripted(lambda _: f"It is {answer}.", model="any")
+
+
+async def test_the_prompt_holds_the_outcome_as_a_hint_and_without_hints_it_does_not(made):
+    seed, row = lesson(made)
+    writer, model = Scripted(lambda _: f"```xml\n{row.scene}\n```"), knows(row.answer)
+    done = await run(minds_eye, [seed], converter=writer, engine="physics:mujoco", answerer=model)
+    assert done.rows[0].hint == row.hint
+    assert model.prompts[0].startswith(f"Hints: {row.hint}.\nQuestion: {row.question}")
+    assert row.question in writer.prompts[0]
+    assert (done.rows[0].answer, done.rows[0].correct) == (row.answer, True)
+    plain, idle = knows(row.choices[0]), Scripted([])
+    bare = await run(minds_eye, [seed], converter=idle, engine="physics:mujoco", answerer=plain, hints=False)
+    assert "Hints" not in plain.prompts[0]
+    assert (bare.rows[0].hint, idle.questions) == ("", [])
+
+
+async def test_examples_hold_hints_too(made):
+    seed, row = lesson(made)
+    writer, model = Scripted(lambda _: row.scene), knows(row.answer)
+    solved = [{**{k: getattr(one, k) for k in ("prompt", "completion", "question", "choices", "answer", "hint", "scene", "sub_task", "measured")}} for one in made.rows[:4]]  # fmt: skip
+    done = await run(
+        minds_eye, [seed], converter=writer, engine="physics:mujoco", answerer=model, examples=solved, few_shot=2
+    )
+    assert model.prompts[0].count("Hints: ") == 3
+    assert model.prompts[0].count("Answer: ") == 2
+    assert len(done.rows) == 1
+
+
+async def test_a_scene_that_does_not_load_is_asked_for_again_and_then_skipped(made):
+    seed, row = lesson(made)
+    broken = row.scene.replace('size="0.1"', 'size="huge"')
+    replies = iter([broken, row.scene])
+    done = await run(minds_eye, [seed], converter=Scripted(lambda _: next(replies)), engine="physics:mujoco", answerer=knows(row.answer))  # fmt: skip
+    assert (len(done.rows), dict(done.reject_counts)) == (1, {"does_not_load": 1})
+    never = await run(minds_eye, [seed], converter=Scripted(lambda _: broken), engine="physics:mujoco", answerer=Scripted([]))  # fmt: skip
+    assert (never.rows, dict(never.reject_counts)) == ([], {"does_not_load": 2})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["No idea.", "<mujoco/>", '<mujoco><include file="/etc/passwd"/></mujoco>',
+     '<mujoco><custom><text name="measure" data="weight now"/></custom></mujoco>'],
+)  # fmt: skip
+async def test_a_reply_without_a_scene_that_may_be_run_is_rejected(reply, made):
+    seed, _ = lesson(made)
+    done = await run(minds_eye, [seed], converter=Scripted(lambda _: reply), engine="physics:mujoco", answerer=Scripted([]), retries=0)  # fmt: skip
+    assert dict(done.reject_counts) == {"no_scene": 1}
+
+
+@pytest.mark.parametrize("said", ["Maybe.", "the lamp or the trunk"])
+async def test_an_answer_that_is_no_single_choice_is_rejected(said):
+    seed = {"question": "Which?", "choices": ["the lamp", "the trunk", SAME]}
+    done = await run(minds_eye, [seed], converter=Scripted([]), engine="physics:mujoco", answerer=Scripted(lambda _: said), hints=False)  # fmt: skip
+    assert dict(done.reject_counts) == {"no_choice": 1}
+
+
+# -- reading motions
+
+
+def moved(positions, velocities, times=(0.0, 1.0, 2.0)) -> Motion:
+    return Motion("ok", times=list(times), bodies={"a": Body(positions, velocities)})
+
+
+def test_quantities_are_read_where_they_are_waited_for():
+    fall = moved([(0, 0, 4), (3, 4, 2), (6, 8, 0)], [(0, 0, 0), (0, 0, 3), (0, 0, 5)])
+    assert read(fall, "a", Measure("time", "ground", 1.0, 2, ("a", "b"))) == 1.5
+    assert read(fall, "a", Measure("distance", "ground", 1.0, 2, ("a", "b"))) == 7.5
+    assert read(fall, "a", Measure("speed", "end", 0, 2, ("a", "b"))) == 5
+    assert read(fall, "a", Measure("time", "line", 99, 2, ("a", "b"))) is None
+    slide = moved([(0, 0, 0), (2, 0, 0), (3, 0, 0)], [(4, 0, 0), (2, 0, 0), (0, 0, 0)])
+    assert read(slide, "a", Measure("time", "stop", 1.0, 2, ("a", "b"))) == 1.5
+    assert read(slide, "a", Measure("time", "line", 1.0, 2, ("a", "b"))) == 0.5
+    assert read(slide, "a", Measure("time", "touch", 1.0, 2, ("a", "b"))) == pytest.approx(1.1)
+    assert read(slide, "a", Measure("time", "touch", 9.0, 2, ("a", "b"))) is None
+
+
+def test_a_hint_is_in_words_and_names_what_was_struck():
+    assert hint(Measure("time", "ground", 0, 1, ("cup", "jar")), 1) == "the jar takes longer than the cup"
+    assert (
+        hint(Measure("speed", "end", 0, 1, ("cup-ball", "jar-ball")), 0)
+        == "the cup's ball is faster than the jar's ball"
+    )
+    assert hint(Measure("distance", "end", 0, 1, ("a", "b")), None) == "both get equally far"
