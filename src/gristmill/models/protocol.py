@@ -268,6 +268,10 @@ class Plot(Execute, Protocol):
     names; it comes back in `Verdict.files`."""
 
 
+class Gym(Execute, Protocol):
+    """An `Execute` whose Python has reasoning-gym, to check answers to its tasks: see `gristmill.ops.tasks`."""
+
+
 CAPABILITIES: dict[str, type] = {
     c.__name__: c
     for c in (
@@ -284,6 +288,7 @@ CAPABILITIES: dict[str, type] = {
         Simulate,
         Execute,
         Plot,
+        Gym,
         Annotator,
         Trainable,
     )

@@ -1,9 +1,10 @@
 """The sandbox as a backend: `sandbox:python[,concurrency=N][,timeout=SECONDS]` plays roles that run model-written code,
-`sandbox:matplotlib` those that draw with it."""
+`sandbox:matplotlib` those that draw with it, `sandbox:reasoning-gym` those that check answers to its tasks."""
 
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -11,8 +12,18 @@ import msgspec
 from gristmill.errors import BadInput, CallFailed
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
-from gristmill.verify import Limits, Sandbox, SandboxTrouble
-from gristmill.verify.plotting import LIMITS, version
+from gristmill.verify import Limits, Sandbox, SandboxTrouble, plotting, tasks
+
+WITH = {"matplotlib": ("Plot", plotting.LIMITS), "reasoning-gym": ("Gym", tasks.LIMITS)}
+"""Models that are bubblewrap with a package: what they can besides, and the limits of a program that names none."""
+
+
+def version(package: str) -> str:
+    """ "" where it is not installed. With another version the same code does something else."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class Python:
@@ -20,8 +31,8 @@ class Python:
 
     def __init__(self, model: str = "python", *, workers: int = 0, timeout: float = 0.0) -> None:
         self.model = model
-        plots = model == "matplotlib"
-        self.can = frozenset({"Execute", "Plot"} if plots else {"Execute"})
+        what, limits = WITH.get(model, ("", Limits()))
+        self.can = frozenset({"Execute", what} if what else {"Execute"})
         self.endpoint = self.spec = f"sandbox:{model}"
         self.concurrency = self.most = workers or os.cpu_count() or 2
         self.max_n = 1
@@ -29,15 +40,14 @@ class Python:
         self.price = Price(0, 0)
         self.notes: list[str] = []
         """Links of the chain that do not work here."""
-        limits = LIMITS if plots else Limits()
         if timeout:
             limits = msgspec.structs.replace(limits, seconds=timeout)
-        self._sandbox = Sandbox(["matplotlib"] if plots else None, limits=limits, workers=self.concurrency)
+        self._sandbox = Sandbox([model] if what else None, limits=limits, workers=self.concurrency)
         self._timeout = limits.seconds
 
     def identity(self) -> dict[str, Any]:
         what = {"backend": "sandbox", "model": self.model, "seconds": self._timeout}
-        return what | {"version": version()} if "Plot" in self.can else what
+        return what | {"version": version(self.model)} if self.model in WITH else what
 
     async def start(self) -> None:
         await self._sandbox.start()

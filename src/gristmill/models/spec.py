@@ -28,6 +28,7 @@ DEFAULT = "embedded:smollm2-135m-instruct"
 """Who plays a role that was given no model: needs no key, no network after the first time, and no GPU."""
 TOOLS = {
     "Plot": "sandbox:matplotlib",
+    "Gym": "sandbox:reasoning-gym",
     "Execute": "sandbox:python",
     "Prove": "prover:coq",
     "Retrieve": "retrieve:bm25",
@@ -45,7 +46,7 @@ LOCAL = {
     "physics": ("mujoco", "pymunk"),
     "prover": ("coq", "lean4"),
     "retrieve": ("bm25",),
-    "sandbox": ("python", "matplotlib"),
+    "sandbox": ("python", "matplotlib", "reasoning-gym"),
     "wordllama": ("l2_supercat",),
 }
 """Backends without a URL, and the models that each has; the first is the one that is meant without a name."""
@@ -91,6 +92,7 @@ WHO_CAN = {
     "Simulate": "physics:mujoco, physics:pymunk",
     "Execute": "sandbox:python",
     "Plot": "sandbox:matplotlib",
+    "Gym": "sandbox:reasoning-gym",
     "Annotator": "people:, annotator: and the name of a chat model (annotator:openai:gpt-4o-mini)",
     "Trainable": "transformers:FOLDER",
     "Reward": "a backend of your own (gristmill.models.protocol.Backend), given from Python",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 from gristmill.verify.bubblewrap import Bubblewrap
 from gristmill.verify.values import Job, Limits, Program, SandboxTrouble
 
@@ -18,14 +16,6 @@ import matplotlib.font_manager
 shutil.copy("{CONFIG}/" + name, "fonts")
 print(name)
 """
-
-
-def version() -> str:
-    """Of matplotlib; "" where there is none. The same code makes another picture with another version."""
-    try:
-        return metadata.version("matplotlib")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 class Plotting(Bubblewrap):

@@ -87,7 +87,11 @@ def make(name: str, workers: int) -> Link:
         from gristmill.verify.plotting import Plotting
 
         return Plotting()
-    raise BadInput(f"no link is called {name!r}; there are: {', '.join(CHAIN)}, matplotlib")
+    if name == "reasoning-gym":
+        from gristmill.verify.tasks import Gym
+
+        return Gym()
+    raise BadInput(f"no link is called {name!r}; there are: {', '.join(CHAIN)}, matplotlib, reasoning-gym")
 
 
 class Sandbox:
