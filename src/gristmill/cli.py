@@ -398,6 +398,25 @@ def export(
 
 
 @app.command()
+def annotate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run that waits for people.")],
+    group: Annotated[str, typer.Option(help="Only tasks of this group of people. Default: all.")] = "",
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8231,
+    host: Annotated[str, typer.Option(help="The address to listen on. Default: for this machine alone.")] = "127.0.0.1",
+    export_: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the tasks for Label Studio instead.")
+    ] = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="Take over what Label Studio exported as JSON.")
+    ] = None,
+) -> None:
+    """Serve a page on which people answer what a run waits for; then `gristmill resume DIR`."""
+    from gristmill.people.command import annotate_command
+
+    annotate_command(folder, group=group, port=port, host=host, export=export_, answers=import_)
+
+
+@app.command()
 def models(model: Model = None, json: Json = False) -> None:
     """What is bound, what it can do, and whether it answers: one small call to each."""
     from gristmill import config
