@@ -1,7 +1,9 @@
 """Programs that draw: matplotlib inside the sandbox, and nothing else of the machine."""
 
 import importlib.util
+import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +11,8 @@ from gristmill.errors import BadInput
 from gristmill.models.protocol import Job, Question
 from gristmill.models.spec import parse, tool_for
 from gristmill.pictures import suffix_of
-from gristmill.verify import Limits, Program, Sandbox
+from gristmill.verify import Limits, Program, Sandbox, SandboxTrouble, bubblewrap
+from gristmill.verify.bubblewrap import Bubblewrap, importable
 from gristmill.verify.plotting import LIMITS
 
 DRAW = """
@@ -85,7 +88,46 @@ async def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
         return plain(name)
 
     monkeypatch.setattr(metadata, "distribution", without)
-    with pytest.raises(BadInput, match=r"matplotlib is not installed: pip install 'gristmill\[charts\]'"):
+    with pytest.raises(BadInput, match=r"matplotlib is not installed: pip install 'gristmill\[charts\]'") as raised:
+        await parse("sandbox:matplotlib").open().start()
+    assert "wasi" not in str(raised.value)  # which cannot draw
+
+
+def test_what_a_package_needs_on_other_pythons_alone_may_be_missing(monkeypatch):
+    """matplotlib 3.9 names importlib-resources for Python before 3.10."""
+    plain = metadata.distribution
+
+    def distribution(name):
+        found = plain(name)
+        if name == "matplotlib":
+            return SimpleNamespace(
+                requires=[*(found.requires or []), *more], files=found.files, locate_file=found.locate_file
+            )
+        return found
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    more = ['no-such-package>=3.2; python_version < "3.10"']
+    assert {"matplotlib", "numpy", "PIL"} <= {path.name for path in importable(["matplotlib"])}
+    more = ["no-such-package>=3.2"]
+    with pytest.raises(SandboxTrouble, match="no-such-package is not installed"):
+        importable(["matplotlib"])
+
+
+def test_an_interpreter_of_the_packages_version_is_taken_before_others(monkeypatch):
+    monkeypatch.setattr(sys, "base_prefix", "/nowhere")
+    ours = "/usr/bin/python3"
+    monkeypatch.setattr(Bubblewrap, "_runs", lambda self, argv: argv[-1] != bubblewrap.OURS or argv[0] == ours)
+    for packages, first in (((), "/nowhere"), (("numpy",), ours)):
+        monkeypatch.setattr(bubblewrap.subprocess, "run", lambda argv, **_: SimpleNamespace(returncode=0, stdout=b""))
+        link = Bubblewrap(packages)
+        link.start()
+        link.close()
+        assert link.tail[1].startswith(first)
+
+
+async def test_an_interpreter_of_another_version_is_refused_because_the_packages_are_not_for_it(monkeypatch):
+    monkeypatch.setattr(bubblewrap, "OURS", "import sys; sys.exit(1)")
+    with pytest.raises(BadInput, match="need an interpreter of that version"):
         await parse("sandbox:matplotlib").open().start()
 
 

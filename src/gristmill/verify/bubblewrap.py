@@ -218,19 +218,21 @@ def importable(packages: Sequence[str]) -> list[Path]:
     """Folders and modules of these distributions, and of all that they need. Raises SandboxTrouble."""
     found: dict[str, Path] = {}
     seen: set[str] = set()
-    left = list(packages)
+    left = [(name, True) for name in packages]
     while left:
-        name = left.pop()
+        name, certain = left.pop()
         if name in seen:
             continue
-        seen.add(name)
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
+            if not certain:  # for another Python or system, else it would have been installed with what needs it
+                continue
             raise SandboxTrouble(f"{name} is not installed") from None
+        seen.add(name)
         for line in distribution.requires or []:
             if "extra ==" not in line and (needed := re.match(r"[\w.-]+", line)):
-                left.append(needed[0])
+                left.append((needed[0], ";" not in line))
         for file in distribution.files or []:
             top = file.parts[0]
             if top != ".." and not top.endswith((".dist-info", ".pth")) and top != "__pycache__":

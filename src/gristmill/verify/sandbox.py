@@ -134,10 +134,12 @@ class Sandbox:
         if not self._links:
             await self.close()
             why = "".join(f"\n  {name}: {reason}" for name, reason in self.left_out.items())
-            raise BadInput(
-                "model-written code has to run, and no sandbox works on this machine. Install one: "
-                f"pip install 'gristmill[sandbox]' (Monty, bubblewrap) or pip install 'gristmill[wasi]'. Tried:{why}"
+            advice = (
+                "Install one: pip install 'gristmill[sandbox]' (Monty, bubblewrap) or pip install 'gristmill[wasi]'. "
             )
+            if not set(self.left_out) & set(CHAIN):  # links with packages, which the others cannot stand in for
+                advice = ""
+            raise BadInput(f"model-written code has to run, and no sandbox works on this machine. {advice}Tried:{why}")
 
     async def close(self) -> None:
         threads, self._threads = self._threads, None

@@ -5,6 +5,8 @@ The model sees text alone; the pictures come from its code, which runs in the sa
 
 import csv
 import io
+import struct
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,12 +16,22 @@ from msgspec import Meta
 
 from gristmill import BadInput, Chat, Conversation, Picture, Plot, Program, Reply, Row, Rows, Run, Turn, recipe
 from gristmill.ops.ask import Bad, attempt, complete_reply
-from gristmill.ops.code import FENCED, code_block
+from gristmill.ops.code import FENCED, PYTHON, code_block
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.text import strip_numbering
-from gristmill.pictures import suffix_of
+from gristmill.verify import Limits
 
 FIGURE = "figure.png"
+SHORTEST, MOST_PIXELS = 16, 25_000_000
+"""Of a figure: its shorter side, and all in all. More is no chart, and too much for whoever opens it."""
+COMPARE = """
+from PIL import Image
+one, other = [Image.open(name).convert("RGBA") for name in ("one.png", "other.png")]
+print("same" if (one.size, one.tobytes()) == (other.size, other.tobytes()) else "differ")
+"""
+"""Pixels: one and the same picture can be packed in many ways. In the sandbox, since a program wrote the files."""
+ROOM = Limits(seconds=20.0, memory_mb=1536, files_kb=20480)
+"""Of a comparison: two figures have to fit, each as large as a drawing's files may be."""
 TOPICS = Prompt(
     """List {count} short topics for charts, from as many fields of life as you can: economy, health, sport, science, nature, households and others. One topic a line, two to six words each, nothing else."""
 )
@@ -77,8 +89,8 @@ The code that draws it:
 )
 PAIRS = Prompt('Reply with a JSON list of {count} objects, each with the fields "instruction" and "response".')
 CODE_PAIR = Prompt(
-    'Write the instruction of the user after "Instruction:", in one line; then the assistant\'s code in one fenced block of '
-    'Python that stands alone and saves its figure as "{figure}".'
+    'Write the user\'s words after "Instruction:"; then, after "Code:", the assistant\'s code in one fenced block of Python '
+    'that stands alone and saves its figure as "{figure}".'
 )
 TASKS = {
     "qa": Prompt(
@@ -115,9 +127,11 @@ CHARTS = {
     "heatmap": ("ax.imshow(matrix, cmap=...), fig.colorbar(image), ax.set_xticks(range(n), labels)", ""),
     "scatter": ("ax.scatter(x, y, s=..., c=..., alpha=...)", ""),
     "box": ("ax.boxplot(list_of_samples, tick_labels=..., patch_artist=True)", ""),
-    "candlestick": ("ax.vlines(x, low, high), ax.bar(x, close - open, bottom=open, color=...)", "Columns after the first are open, high, low and close, as far as there are columns."),
+    "candlestick": ("ax.vlines(x, low, high), ax.bar(x, close - open, bottom=open, color=...)", "Columns after the first are open, high, low and close."),
 }  # fmt: skip
 """The ten kinds of chart: functions that draw it, and what its table must be like."""
+NEEDS_COLUMNS = {"gantt": 3, "heatmap": 3, "scatter": 3, "candlestick": 5}
+"""Kinds that say nothing with fewer columns, the names of the rows among them."""
 TRENDS = (
     "values that rise steadily", "values that fall steadily", "ups and downs", "one extreme value", "hardly any change",
     "a rise, and then a fall", "two groups that differ", "values that repeat in cycles", "a slow start and a fast end",
@@ -218,9 +232,9 @@ async def chartllama(
         least_rows: of a table.
         most_rows: of a table.
         least_columns: of a table, the names of its rows among them.
-        most_columns: of a table.
+        most_columns: of a table. Kinds that need more than `least_columns` get them, up to this.
         tasks: to write rows for.
-        qa_pairs: of the task qa, for a chart. Not confirmed from the paper.
+        qa_pairs: to ask for, of the task qa, for a chart. Not confirmed from the paper.
         examples_in_prompt: code examples, drawn from the pool.
         charts_at_once: charts that are made side by side, with the pool as it was before them.
         repairs: times that the error of code that fails is shown to the model; the paper drops the chart at once.
@@ -228,7 +242,8 @@ async def chartllama(
         max_tokens_per_reply: of all calls. Not from the paper.
 
     Rejects: `no_table` (no CSV, or no description), `wrong_shape` (details: rows, columns, wanted), `no_code`,
-        `code_failed` (details: outcome, error), `no_figure` (the code ran and wrote none, or no PNG), `unparsable` (no
+        `code_failed` (details: outcome, error), `no_figure` (the code ran and wrote none, or no PNG of a
+        chart's size), `unparsable` (no
         pairs), `response_failed` (an answer whose code fails, or draws nothing; details: task, outcome),
         `nothing_changed` (an edit whose picture is the same), `empty`, `truncated`.
     """
@@ -244,14 +259,22 @@ async def chartllama(
         png = verdict.files.get(FIGURE, b"")
         if not verdict.ok:
             return b"", f"{verdict.outcome}: {verdict.error} {verdict.message}".strip()
-        if suffix_of(png) != ".png" or not strokes(png):
-            return b"", f"no_figure: the code wrote no PNG named {FIGURE}"
+        if size_of(png) is None:
+            return b"", f"no_figure: the code wrote no whole PNG of a chart's size named {FIGURE}"
         return png, ""
+
+    async def same(one: bytes, other: bytes) -> bool | None:
+        """Whether two figures show the same; None where one cannot be opened."""
+        if one == other or size_of(one) != size_of(other):
+            return one == other
+        verdict = await renderer.run(Program(COMPARE, files={"one.png": one, "other.png": other}), limits=ROOM)
+        return {"same\n": True, "differ\n": False}.get(verdict.stdout) if verdict.ok else None
 
     async def invent(number: int) -> tuple[Chart, list[ChartInstruction]] | None:
         kind = run.draw("chart_type", chart_types)
         topic, trend = run.draw("topic", chosen_topics), run.draw("trend", trends)
-        size = run.draw("rows", range(least_rows, most_rows + 1)), run.draw("columns", range(least_columns, most_columns + 1))  # fmt: skip
+        least = max(least_columns, min(NEEDS_COLUMNS.get(kind, 2), most_columns))
+        size = run.draw("rows", range(least_rows, most_rows + 1)), run.draw("columns", range(least, most_columns + 1))
         asked = DATA(chart_type=kind, topic=topic, trend=trend, rows=size[0], columns=size[1], needs=CHARTS[kind][1])
         read = await attempt(run, lambda: ask(asked), lambda reply: table_of(reply, *size))
         if read is None:
@@ -300,12 +323,18 @@ async def chartllama(
         for pair in pairs or []:
             response_image = None
             if codes:
-                png, trouble = await draw(code_block(pair.response) or "")
+                candidate = {"instruction": pair.instruction, "response": pair.response}
+                code = code_block(pair.response) or ""
+                png, trouble = await draw(code)
+                if png and task == "chart-editing":
+                    unchanged = code == chart.code or await same(chart.png, png)  # the same code may draw by chance
+                    if unchanged:
+                        run.reject(candidate, "nothing_changed")
+                        continue
+                    if unchanged is None:
+                        png, trouble = b"", "unreadable: a figure cannot be opened"
                 if not png:
-                    run.reject({"instruction": pair.instruction, "response": pair.response}, "response_failed", task=task, outcome=trouble)  # fmt: skip
-                    continue
-                if task == "chart-editing" and strokes(png) == strokes(chart.png):
-                    run.reject({"instruction": pair.instruction, "response": pair.response}, "nothing_changed")
+                    run.reject(candidate, "response_failed", task=task, outcome=trouble)
                     continue
                 response_image = (await run.artefact("chart", png, suffix=".png")).path
             made.append(
@@ -348,7 +377,10 @@ def sizes_and_kinds(
 
 async def topic_list(run: Run, generator: Chat, count: int, temperature: float) -> list[str]:
     reply = await generator.chat(TOPICS(count=count), temperature=temperature, max_tokens=16 * count + 64)
-    lines = [strip_numbering(line).strip(" -*\"'.") for line in reply.text.splitlines()]
+    whole = (
+        reply.text.rpartition("\n")[0] if reply.truncated else reply.text
+    )  # the last line of a cut reply is half a topic
+    lines = [strip_numbering(line).strip(" -*\"'.") for line in whole.splitlines()]
     if not (found := list(dict.fromkeys(line for line in lines if line and len(line) <= 80))):
         raise BadInput(f"chartllama: {generator.model} names no topics for charts; give some with --topics")
     return found
@@ -362,7 +394,10 @@ def table_of(reply: Reply, rows: int, columns: int) -> tuple[str, str]:
     description = description.removeprefix("Description:").strip()
     if block is None or not description:
         raise Bad("no_table")
-    table = [[cell.strip() for cell in line] for line in csv.reader(block["code"].splitlines()) if any(line)]
+    try:
+        table = [[cell.strip() for cell in line] for line in csv.reader(block["code"].splitlines()) if any(line)]
+    except csv.Error as error:
+        raise Bad("no_table", error=str(error)) from None
     widths = sorted({len(line) for line in table})
     if len(table) != rows + 1 or widths != [columns]:
         raise Bad("wrong_shape", rows=len(table) - 1, columns=widths, wanted=[rows, columns])
@@ -382,7 +417,7 @@ def pairs_of(reply: Reply) -> list[Pair]:
     text = complete_reply(reply)
     try:
         pairs = msgspec.json.decode(text[text.find("[") : text.rfind("]") + 1], type=list[Pair])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Bad("unparsable", error=str(error)) from None
     pairs = [pair for pair in pairs if pair.instruction.strip() and pair.response.strip()]
     if not pairs:
@@ -391,20 +426,31 @@ def pairs_of(reply: Reply) -> list[Pair]:
 
 
 def code_pair_of(reply: Reply) -> list[Pair]:
+    """A request, in which other fenced blocks may stand, and a block of Python; raises Bad."""
     text = complete_reply(reply)
-    block = FENCED.search(text)
-    asked = text[: block.start()].rpartition("Instruction:")[2].strip() if block else ""
-    if block is None or not asked:
+    blocks = list(FENCED.finditer(text))
+    block = next((b for b in blocks if b["language"].lower() in PYTHON), blocks[0] if blocks else None)
+    if block is None:
+        raise Bad("unparsable")
+    _, label, asked = text[: block.start()].rpartition("Instruction:")
+    asked = asked.strip(" *\n").removesuffix("Code:").strip(" *\n")
+    if not label or not asked:
         raise Bad("unparsable")
     return [Pair(asked, f"```python\n{block['code'].strip()}\n```")]
 
 
-def strokes(png: bytes) -> bytes:
-    """What a PNG shows, without what is written about it; b"" for what is none."""
-    data, at = b"", 8
-    while at + 8 <= len(png):
-        size, kind = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
-        if kind in (b"IHDR", b"PLTE") or kind == b"IDAT":
-            data += png[at + 8 : at + 8 + size]
-        at += size + 12
-    return data
+def size_of(png: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels; None for what is no whole PNG, or none of a chart's size."""
+    if not png.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        return None
+    at, kinds = 8, []
+    while at + 12 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if zlib.crc32(png[at + 4 : end - 4]) != int.from_bytes(png[end - 4 : end], "big"):
+            return None
+        kinds.append(png[at + 4 : at + 8])
+        at = end
+    if at != len(png) or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
+        return None
+    width, height = struct.unpack(">II", png[16:24])
+    return (width, height) if min(width, height) >= SHORTEST and width * height <= MOST_PIXELS else None
