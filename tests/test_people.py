@@ -1,25 +1,34 @@
 """The queue of a run's tasks for people: who is asked what, answers that are kept once, the interface, Label Studio."""
 
+import contextlib
 import copy
 import json
 import random
+import re
 import socket
+import sqlite3
 import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+import typer
 
-from annotating import KINDS, answers, ask_people, serving, waiting
+from annotating import KINDS, Asked, Told, answers, ask_people, serving, waiting
 from annotating import free_port as port_of
-from gristmill import BadInput
+from gristmill import Annotator, BadInput, Run, recipe
 from gristmill.api import aresume
+from gristmill.cli import app
 from gristmill.engine.journal import Journal
+from gristmill.errors import DiskTrouble
 from gristmill.models.annotation import Note, complaint
 from gristmill.people import label_studio
 from gristmill.people.command import TOKEN, annotate_command
 from gristmill.people.page import MOST_BYTES, page_app
 from gristmill.people.queue import LEASE, Gone, Queue, Taken, annotator
+from gristmill.testing import folder, run
 
 LABEL = {"kind": "label"}
 GOOD = {
@@ -164,7 +173,8 @@ async def test_a_task_is_kept_for_whom_it_was_handed_to_until_the_lease_is_over(
     assert (queue.next("bo"), queue.next("anna").key) == (None, handed.key)  # which keeps it for longer
     clock.now += LEASE - 1
     assert queue.next("bo") is None
-    queue.hold("bo", handed.key)
+    queue.hold("bo", handed.key)  # which is not his
+    assert queue.next("bo") is None
     queue.hold("anna", handed.key)
     clock.now += LEASE - 1
     assert queue.next("bo") is None
@@ -199,11 +209,11 @@ async def test_a_person_takes_back_his_own_last_answer_and_no_other(opened):
     queue = opened(out)  # also from another process than took it
     before = len(answers(out))
     handed = queue.undo("anna", keys[1])
+    assert queue.next("bo") is None
     assert (handed.key, handed.note.by, len(answers(out))) == (keys[1], "anna", before - 1)
     assert queue.undo("anna", keys[1]) == handed  # sent again after a lost reply: still one
     assert len(answers(out)) == before - 1
     assert queue.next("anna").key == keys[1]
-    assert queue.next("bo") is None
     queue.store("anna", keys[1], good(handed))
     assert queue.undo("anna", keys[1]).key == keys[1]
     assert queue.undo("anna", keys[0]).key == keys[0]  # and then the one before
@@ -246,11 +256,54 @@ async def test_only_what_answers_the_task_is_kept_of_a_note(opened):
     assert answers(out) == [Note(by="anna", labels=["praise"])]
 
 
+@recipe("two-groups")
+async def two_groups(row: Asked, crowd: Annotator, experts: Annotator, run: Run) -> AsyncIterator[Told]:
+    """A task for the many, and one for those who know."""
+    asked = [crowd.annotate(KINDS["label"]), experts.annotate(KINDS["rank"])]
+    yield Told(row.kind, await run.gather(*asked))
+
+
 async def test_a_group_is_asked_its_own_tasks_alone(opened):
-    out = await waiting(LABEL, group="experts")
-    assert opened(out, "experts").groups() == {"experts": 1}
-    with pytest.raises(BadInput, match="another process is working"):
-        Queue(out)
+    out = folder()
+    spec = {"crowd": "people:anyone", "experts": "people:experts"}
+    await run(two_groups, [LABEL], out=out, allow_failures=True, **spec)
+    queue = opened(out)
+    assert queue.groups() == {"anyone": 1, "experts": 1}
+    queue.close()
+    for group, role in (("anyone", "crowd"), ("experts", "experts")):
+        queue = opened(out, group)
+        assert queue.groups() == {group: 1}
+        handed = queue.next("anna")
+        assert (handed.role, handed.group) == (role, group)
+        queue.store("anna", handed.key, good(handed))
+        assert queue.next("anna") is None
+        queue.close()
+    [row] = (await aresume(out, recipe=two_groups)).rows
+    assert [(note.labels, note.order) for note in row.notes] == [(["praise"], []), ([], [1, 0, 2])]
+
+
+async def test_a_person_stays_on_his_task_when_an_earlier_one_becomes_free(opened):
+    clock = Clock()
+    queue = opened(await waiting(LABEL, LABEL), now=clock)
+    queue.next("bo")
+    clock.now = LEASE / 2
+    mine = queue.next("anna")
+    clock.now = LEASE
+    assert queue.next("anna").key == mine.key
+
+
+async def test_what_another_program_put_into_the_journal_meanwhile_is_not_overwritten(opened):
+    out = await waiting(LABEL)
+    queue = opened(out)
+    handed = queue.next("anna")
+    with contextlib.closing(sqlite3.connect(out / "run.db")) as other:
+        other.execute(
+            "INSERT INTO calls SELECT key, question, sample, place, role, people, '{}', NULL, 0, 0, 0, 0, 0 FROM tasks"
+        )
+        other.commit()
+    with pytest.raises(DiskTrouble, match="changed by another program"):
+        queue.store("anna", handed.key, GOOD["label"])
+    assert answers(out) == [Note()]
 
 
 async def test_a_queue_that_cannot_be_opened_says_why(tmp_path):
@@ -353,6 +406,17 @@ async def test_a_task_is_asked_answered_taken_back_and_skipped_over_http(opened)
         assert far == {"open": 1, "answered": 1, "mine": 0, "last": ""}
 
 
+async def test_a_page_that_is_looked_at_keeps_its_task(opened):
+    clock = Clock()
+    queue = opened(await waiting(LABEL), now=clock)
+    async with client(queue) as web:
+        key = (await web.get("/api/task?by=anna")).json()["task"]["key"]
+        clock.now = LEASE - 1
+        assert (await web.get(f"/api/progress?by=anna&key={key}")).status_code == 200
+        clock.now = LEASE + 1
+        assert (await web.get("/api/task?by=bo")).json()["task"] is None
+
+
 async def test_what_is_wrong_with_a_request_is_said_and_nothing_is_kept(opened):
     queue = opened(await waiting({**LABEL, "n": 2}))
     async with client(queue) as web:
@@ -377,6 +441,23 @@ async def test_what_is_wrong_with_a_request_is_said_and_nothing_is_kept(opened):
         assert (await web.get("/api/answer")).status_code == 405
         assert (await web.get("/etc/passwd")).status_code == 404
     assert answers(queue.folder) == []
+
+
+async def test_an_answer_that_the_disk_did_not_take_is_not_said_to_be_kept_and_can_be_sent_again(opened, monkeypatch):
+    queue = opened(await waiting(LABEL))
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with client(queue) as web:
+        sent = {"by": "anna", "key": (await web.get("/api/task?by=anna")).json()["task"]["key"], "note": GOOD["label"]}
+        with monkeypatch.context() as patched:
+            patched.setattr("gristmill.people.queue.insert", full)
+            reply = await web.post("/api/answer", json=msgspec.to_builtins(sent))
+            assert (reply.status_code, "disk is full; the answer is not kept" in reply.json()["error"]) == (503, True)
+        assert answers(queue.folder) == []
+        reply = await web.post("/api/answer", json=msgspec.to_builtins(sent))
+        assert reply.json() == {"key": sent["key"], "again": False}
 
 
 async def test_without_the_token_nothing_is_told_and_the_address_that_holds_it_sets_a_cookie(opened):
@@ -477,6 +558,18 @@ async def test_what_the_page_needs_and_is_not_installed_is_named(monkeypatch):
         annotate_command(out)
 
 
+def test_the_commands_of_the_documentation_have_the_options_that_it_names():
+    text = (Path(__file__).parent.parent / "docs/annotation.md").read_text(encoding="utf-8")
+    commands = typer.main.get_command(app).commands
+    named = re.findall(r"^gristmill (\w+)(.*)$", text, re.MULTILINE)
+    assert {name for name, _ in named} == {"run", "annotate", "resume"}
+    for name, rest in named:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--\w+", rest.partition("#")[0])) <= known, name
+    for key in ("`s`", "`u`", "`c`, `t`", "`g`, `?`"):
+        assert f"| {key}" in text
+
+
 # -- Label Studio
 
 
@@ -485,7 +578,7 @@ SAID = {
     "several": [("label", {"choices": ["food", "service"]})],
     "write": [("text", {"text": ["Because air scatters blue light."]})],
     "edit": [("text", {"text": ["He went to school yesterday."]})],
-    "rank": [("order", {"ranker": {"order": ["1", "0", "2"]}})],
+    "rank": [("order", {"ranker": {"order": ["2", "1", "3"]}})],
     "compare": [("preference", {"choices": ["-2"]})],
     "rate": [
         ("rating_0", {"choices": ["4"]}),  # of brevity: a question keeps its aspects in the order of their names
@@ -511,7 +604,7 @@ async def test_tasks_go_to_label_studio_and_its_annotations_come_back(opened, tm
     kinds = list(KINDS)
     out = await waiting(*[{"kind": kind, "n": 2} for kind in kinds])
     annotate_command(out, export=tmp_path / "tasks.json")
-    assert "2 tasks that judge steps are left out" in capsys.readouterr().out
+    assert "2 tasks left out" in capsys.readouterr().out
     returned = []
     files = sorted(tmp_path.glob("*.json"))
     assert len(files) == len(kinds) - 1
@@ -526,7 +619,7 @@ async def test_tasks_go_to_label_studio_and_its_annotations_come_back(opened, tm
         returned.append(annotated(task, kind, 3, {"id": 4, "email": "Bo@example.com"}))
     export = tmp_path / "export"
     export.write_text(json.dumps(returned))
-    for said in ("14 answers taken over, 0 were there before", "0 answers taken over, 14 were there before"):
+    for said in ("14 answers taken over, 0 there before", "0 answers taken over, 14 there before"):
         annotate_command(out, answers=export)
         assert said in capsys.readouterr().out
     queue = opened(out)
@@ -562,7 +655,7 @@ async def test_an_annotation_that_breaks_the_rules_is_refused_and_the_others_are
     (tmp_path / "back.json").write_text(json.dumps(rows))
     with pytest.raises(BadInput) as refused:
         annotate_command(out, answers=tmp_path / "back.json")
-    assert "2 answers were refused" in str(refused.value)
+    assert "2 answers refused" in str(refused.value)
     assert "task 7, label-studio-1: 'rage' is none of the labels" in str(refused.value)
     assert [(n.by, n.labels, n.skipped) for n in answers(out)] == [
         ("label-studio-2", [], True),
@@ -576,7 +669,10 @@ async def test_an_annotation_that_breaks_the_rules_is_refused_and_the_others_are
         (b"", "not what Label Studio exports"),
         (b"{}", "Expected `array`"),
         (b"[" * 100_000, "not what Label Studio exports"),
-        (b'[{"data": {}, "annotations": [{"result": [{"value": ' + b"[" * 100_000, "not what Label Studio exports"),
+        (
+            b'[{"data": {}, "annotations": [{"result": [{"value": {"a": ' + b"[" * 100_000,
+            "not what Label Studio exports",
+        ),
         (b'[{"id": 3, "data": {"text": "x"}, "annotations": []}]', "task 3 is none that"),
         (b'[{"id": 3, "data": {"gristmill": "k"}}]', "not as JSON-MIN"),
         (b'[{"id": 3, "data": {"gristmill": 1}, "annotations": []}]', "task 3 is none that"),

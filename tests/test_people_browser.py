@@ -30,7 +30,7 @@ BY_KEYS: dict[str, tuple[list[str], Note]] = {
     "write": (["type:Air scatters\nblue light; u s 1", "Control+Enter"], Note(text="Air scatters\nblue light; u s 1")),
     "edit": (["Control+Home", "type:Yes. ", "Control+Enter"], Note(text="Yes. He go to school yesterday.")),
     "rank": (["3", "1", "ArrowDown", "ArrowDown", "Shift+ArrowUp", "Enter"], Note(order=[2, 1, 0])),
-    "compare": (["2", "ArrowLeft", "Enter"], Note(preference=-3)),
+    "compare": (["6", "ArrowLeft", "ArrowLeft", "Enter"], Note(preference=0)),
     "rate": (["4", "0", "ArrowUp", "ArrowRight", "ArrowDown", "2", "Enter"], Note()),
     "steps": (["1", "1", "1", "ArrowUp", "2", "Enter"], Note(labels=["right", "wrong"])),
 }
@@ -108,6 +108,8 @@ async def test_tasks_of_every_kind_are_answered_by_keyboard_and_nothing_outside_
             await settled(page, order[-1])
             assert len(answers(out)) == len(KINDS) - 1
             assert await page.evaluate("widget.problem()") == ""
+            shown = msgspec.convert(await page.evaluate("widget.note()"), Note)
+            assert shown == BY_KEYS[order[-1]][1]
             await press(page, ["Control+Enter"])
             await finished(page)
         assert {url.split("?")[0].removeprefix(f"http://127.0.0.1:{port}/").split("/")[0] for url in asked} <= {
@@ -220,6 +222,9 @@ async def test_two_people_on_one_page_each_get_a_task_of_their_own():
                 await settled(page)
             keys = await asyncio.gather(*[page.evaluate("current.key") for page in (anna, bo)])
             assert keys[0] != keys[1]
+            async with anna.expect_request("**/api/progress*") as asked:
+                await anna.evaluate("watch()")
+            assert (await asked.value).url.endswith(f"by=anna&key={keys[0]}")  # and so it stays hers
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -102,9 +102,9 @@ def _write(queue: Queue, path: Path) -> None:
 
     written, left_out = export(queue.open_tasks(), path)
     for file, count in written.items():
-        print(f"{count:,} tasks in {file}, their labelling interface in {file.with_suffix('.xml')}")
+        print(f"{_counted(count, 'task')} in {file}, the labelling interface in {file.with_suffix('.xml')}")
     if left_out:
-        print(f"{left_out:,} tasks that judge steps are left out: Label Studio cannot show them")
+        print(f"{_counted(left_out, 'task')} left out: Label Studio cannot show them. Use the page for these")
 
 
 def _take_over(queue: Queue, path: Path) -> None:
@@ -120,7 +120,11 @@ def _take_over(queue: Queue, path: Path) -> None:
             refused.append(f"task {answer.number}, {answer.by}: {error}")
             continue
         kept, again = kept + (not stored.again), again + stored.again
-    print(f"{kept:,} answers taken over, {again:,} were there before")
+    print(f"{_counted(kept, 'answer')} taken over, {again:,} there before")
     if refused:
         more = f"\n... and {len(refused) - 10:,} more" if len(refused) > 10 else ""
-        raise BadInput(f"{path}: {len(refused):,} answers were refused\n" + "\n".join(refused[:10]) + more)
+        raise BadInput(f"{path}: {_counted(len(refused), 'answer')} refused\n" + "\n".join(refused[:10]) + more)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -125,7 +125,7 @@ def _data(task: Task) -> dict[str, Any]:
         case Editing():
             data |= {"text": task.text}
         case Ranking():
-            data |= {"items": [{"id": str(n), "title": str(n + 1), "body": text} for n, text in enumerate(task.items)]}
+            data |= {"items": [{"id": str(n), "body": text} for n, text in enumerate(task.items, start=1)]}
         case Comparing():
             data |= {"first": task.first, "second": task.second}
         case Rating():
@@ -231,7 +231,7 @@ def note_of(task: Task, annotation: Annotation) -> Note:
         return note
     note.labels = _choices(said.get("label"))
     note.text = _text(said.get("text"))
-    note.order = [_number(name) for name in _ranked(said.get("order"))]
+    note.order = [_number(name) - 1 for name in _ranked(said.get("order"))]
     if preference := _choices(said.get("preference")):
         note.preference = _number(preference[0])
     elif isinstance(task, Comparing):

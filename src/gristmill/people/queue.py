@@ -167,7 +167,7 @@ class Queue:
             "WHERE answer IS NOT NULL AND question IN (SELECT question FROM tasks) ORDER BY rowid"
         )
         for key, question, place, answer in answers:
-            by = _folded(_note.decode(answer).by)
+            by = _note.decode(answer).by
             self._said.setdefault((question, place), {})[by] = key
             if key in self._open:
                 self._answered[key] = self._open.pop(key)
@@ -280,7 +280,7 @@ class Queue:
             self._transact(lambda: self._connection.execute("DELETE FROM calls WHERE key=?", (key,)))
             mine.pop()
             del self._answered[key], self._said[entry.asked][name]
-            self._open = {key: entry, **self._open}  # the next one, whoever comes
+            self._open[key] = entry
             self._withdrawn[key] = (name, note)
             return self._hand(name, entry)
 
