@@ -45,6 +45,7 @@ async def test_each_prompt_holds_exactly_the_turns_that_were_accepted_as_they_we
     assert second == f"{OPENING}\nCaller: I was hit, uh, by a lorry.\nAgent: Oh no."
     assert "van" not in second
     [row] = done.rows
+    assert not row.complete  # they said goodbye, and the car never came up
     assert [turn.content for turn in row.messages][1:] == [
         "I was hit, uh, by a lorry.",
         "Oh no.",
