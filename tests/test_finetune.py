@@ -11,6 +11,7 @@ from gristmill import Lesson, Training
 from gristmill.errors import BadInput, TrainingFailed
 from gristmill.models import finetune
 from gristmill.models.training import Course
+from test_models_local import minilm
 
 SUMS = [Lesson(f"{a}+{b}=", str(a + b)) for a in range(10) for b in range(10)]
 PAIRS = [Lesson(f"{a}+1=", str(a + 1), "none") for a in range(9)] * 4
@@ -91,3 +92,35 @@ def test_what_is_not_installed_is_named_with_its_line(monkeypatch):
     monkeypatch.setattr(finetune, "find_spec", lambda name: None if name == "trl" else object())
     with pytest.raises(BadInput, match=r"training needs trl, which is not installed: pip install 'gristmill\[train\]'"):
         finetune.require()
+
+
+async def test_low_rank_adapters_are_learnt_and_folded_into_weights_of_the_usual_format(base, tmp_path):
+    course = Course("sft", SUMS, Training(learning_rate=2e-2, steps=30, batch_size=16, lora_rank=4))
+    measured = await taught(base, tmp_path / "a", course)
+    assert measured["loss"] < measured["first_loss"] - 0.5
+    from safetensors.numpy import load_file
+
+    before, after = load_file(f"{base}/model.safetensors"), load_file(tmp_path / "a" / "model.safetensors")
+    assert before.keys() == after.keys()  # nobody who loads it needs to know of adapters
+    changed = {name.split(".")[-2] for name in before if (before[name] != after[name]).any()}
+    assert "q_proj" in changed
+    assert not changed & {"embed_tokens", "norm", "input_layernorm"}
+
+
+async def test_an_encoder_learns_which_texts_belong_together(tmp_path):
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    encoder = str(minilm())
+    words = ["zebra", "violin", "glacier", "pepper", "lantern", "harbour", "feather", "copper"]
+    lessons = [Lesson(f"code {n}", f"The word is {word}.") for n, word in enumerate(words)]
+    course = Course("contrastive", lessons, Training(learning_rate=2e-4, steps=12, batch_size=8))
+    measured = await taught(encoder, tmp_path / "a", course)
+    assert measured["loss"] < 0.7 * measured["first_loss"]
+
+    def right(folder: str) -> float:
+        model = SentenceTransformer(folder, local_files_only=True, device="cpu")
+        asked, found = (model.encode([getattr(one, side) for one in lessons]) for side in ("prompt", "completion"))
+        return float((np.argmax(asked @ found.T, axis=1) == np.arange(8)).mean())
+
+    assert right(str(tmp_path / "a")) > max(0.6, right(encoder))
