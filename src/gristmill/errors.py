@@ -68,7 +68,7 @@ class Transient(GristmillError):
         """`models.protocol.Limits`: what its rate-limit headers say is left, or None."""
 
 
-class NotInJournal(CallFailed):
+class NotInJournal(GristmillError):
     """An offline replay met a call that the journal does not hold."""
 
 

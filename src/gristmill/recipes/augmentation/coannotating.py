@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from gristmill import Annotator, BadInput, CallFailed, Chat, Embed, Labelled, Row, Rows, Run, recipe
-from gristmill.errors import NotInJournal
 from gristmill.models.annotation import Labelling
 from gristmill.ops.heads import classifier, labels_of, require
 from gristmill.ops.prompts import Prompt
@@ -150,8 +149,6 @@ async def coannotating(
         """The model's answer; None where the call failed for good."""
         try:
             return (await annotator.chat(prompt, temperature=warmth, max_tokens=max_tokens_per_vote)).text
-        except NotInJournal:
-            raise
         except CallFailed:
             return None
 

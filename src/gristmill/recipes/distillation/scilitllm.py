@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from gristmill import BadInput, CallFailed, Chat, Document, Embed, Rows, Run, recipe
-from gristmill.errors import NotInJournal, PromptTooLong
+from gristmill.errors import PromptTooLong
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.heads import regression, require, scores_of
 from gristmill.ops.judge import rating
@@ -92,8 +92,6 @@ async def scilitllm(
         try:
             reply = await corrector.chat(CORRECT(text=chunk), temperature=temperature, max_tokens=max_tokens_per_chunk)
             return LEAD_IN.sub("", complete_reply(reply)).strip()
-        except NotInJournal:
-            raise
         except (CallFailed, Bad) as error:
             run.reject({"text": chunk}, "correction_failed", error=str(error))
             return chunk
