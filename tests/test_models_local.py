@@ -14,7 +14,6 @@ import pytest
 
 import tiny
 from gristmill.errors import BadInput, PromptTooLong, Refused
-from gristmill.models import local
 from gristmill.models.protocol import Message, Question, Text, assistant, user
 from gristmill.models.spec import parse
 from gristmill.models.transformers import Transformers
@@ -86,7 +85,7 @@ asyncio.run(opened[0].close())
 async def test_where_the_library_is_missing_the_start_says_what_to_install(monkeypatch, folder, name, extra):
     path = minilm() if extra == "sentence-transformers" else folder
     backend = parse(name.format(path)).open()
-    monkeypatch.setattr(local.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BadInput, match=rf"pip install 'gristmill\[{extra}\]'"):
         await backend.start()
 

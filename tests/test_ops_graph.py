@@ -95,6 +95,6 @@ def test_a_graph_without_edges_has_no_communities():
 
 
 def test_a_library_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'gristmill\[graph\]'"):
         module.require()

@@ -160,6 +160,8 @@ async def test_engines_are_backends_that_play_roles_which_simulate():
 
 
 async def test_an_engine_that_is_not_installed_is_named_before_anything_runs(monkeypatch):
-    monkeypatch.setattr(physics, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"mujoco is not installed: pip install 'gristmill\[physics\]'"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        BadInput, match=r"physics:mujoco needs mujoco, which is not installed: pip install 'gristmill\[physics\]'"
+    ):
         await Physics().start()

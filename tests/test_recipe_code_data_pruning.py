@@ -131,7 +131,7 @@ async def test_too_few_to_keep_any_is_said_and_so_is_what_to_install(monkeypatch
     with pytest.raises(BadInput, match="is none"):
         await kept(keep_ratio=0.01)
     model = embedder()
-    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BadInput, match=r"gristmill\[learn\]"):
         await run(code_data_pruning, ROWS, embedder=model, keep_ratio=0.5)
     assert not model.questions

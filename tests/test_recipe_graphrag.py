@@ -394,6 +394,8 @@ def test_references_are_held_against_what_was_shown():
 
 
 def test_the_check_is_the_one_of_the_library(monkeypatch):
-    monkeypatch.setattr("gristmill.ops.graph.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Exception, match="graspologic-native"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        Exception, match=r"graspologic_native, which is not installed: pip install 'gristmill\[graph\]'"
+    ):
         communities_can_be_found(overlap=1, chunk_tokens=50)

@@ -239,7 +239,7 @@ async def test_without_a_gold_answer_there_is_only_a_rationale():
 
 
 async def test_without_the_library_nothing_is_asked(monkeypatch):
-    monkeypatch.setattr(maths, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     scripted = model()
     with pytest.raises(BadInput, match="pip install"):
         await made(generator=scripted)

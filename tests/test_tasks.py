@@ -1,15 +1,14 @@
 """Tasks with checkers: the answers of models are evaluated in the sandbox alone."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gristmill import BadInput, Chat, Completion, Gym, Row, Run, recipe
+from gristmill import BadInput, Chat, Completion, Gym, Row, Run, Verdict, recipe
 from gristmill.models.spec import tool_for
 from gristmill.ops.tasks import make, names, score
 from gristmill.testing import Scripted, replay, run
-from gristmill.verify import tasks
-from gristmill.verify.tasks import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -46,7 +45,6 @@ async def test_an_answer_that_differs_from_the_given_one_and_is_right_scores_one
     seeds = [{"number": 3}] * 4
     done = await run(countdown, seeds, solver=solver, concurrency=1)
     assert [row.score for row in done.rows] == [1.0, 1.0, 0.05, 0.01]
-    assert done.steps
     again = await replay(done, model={"solver": Scripted(), "gym": "sandbox:reasoning-gym"})
     assert (again.rows, again.calls) == (done.rows, 0)
 
@@ -68,11 +66,23 @@ async def test_what_the_checker_chokes_on_scores_nothing():
 
 
 async def test_a_checker_that_fails_by_itself_is_a_failure_and_no_score():
-    from gristmill.verify import Verdict
-
     broken = Scripted([Verdict("error", message="boom")], can={"Execute", "Gym"})
     with pytest.raises(RuntimeError, match="checker of countdown failed: error boom"):
         await score(Asked(broken), make("countdown", count=1)[0], "1 + 2")
+
+
+async def test_the_checker_is_made_with_the_settings_of_the_task():
+    seen = []
+
+    def checked(question):
+        seen.append(json.loads(question.job.program.files["job.json"]))
+        return Verdict("ok", stdout="\nscore 0.5\n")
+
+    [task] = make("countdown", count=1, min_numbers=3, max_numbers=3)
+    assert await score(Asked(Scripted(checked, can={"Execute", "Gym"})), task, "1 + 2") == 0.5
+    assert seen[0]["settings"] == {"min_numbers": 3, "max_numbers": 3}
+    assert seen[0]["entry"]["metadata"]["target"]
+    assert seen[0]["answer"] == "1 + 2"
 
 
 class Asked:
@@ -93,7 +103,6 @@ def test_what_there_is_not_is_named(monkeypatch):
     with pytest.raises(BadInput, match="countdown: "):
         make("countdown", count=1, colour="red")
     assert tool_for(frozenset({"Execute", "Gym"})) == "sandbox:reasoning-gym"
-    monkeypatch.setattr(tasks, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'gristmill\[tasks\]'"):
         make("countdown", count=1)
-    assert Task("a", "b", "c", "{}").entry == "{}"

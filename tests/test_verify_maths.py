@@ -191,7 +191,7 @@ def test_no_process_is_started_before_a_comparison_needs_one(monkeypatch):
 
 def test_a_missing_library_is_said_with_what_to_install(monkeypatch):
     maths.require()
-    monkeypatch.setattr(maths, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'gristmill\[maths\]'"):
         ops.require()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +21,6 @@ from gristmill.models import weights
 R = TypeVar("R")
 
 _TEXTS = {".md", ".png", ".gitattributes"}
-
-
-def require(what: str, extra: str, *names: str) -> None:
-    """Raises BadInput with the install line where one of the packages is not there."""
-    if missing := [name for name in names if importlib.util.find_spec(name) is None]:
-        raise BadInput(
-            f"{what} needs {' and '.join(missing)}, which is not installed: pip install 'gristmill[{extra}]'"
-        )
 
 
 def content(path: Path) -> str:

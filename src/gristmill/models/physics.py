@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from importlib import metadata
 from typing import Any
 
 from gristmill.errors import BadInput
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
+from gristmill.packages import version
 from gristmill.verify import physics
 
 
@@ -28,11 +28,8 @@ class Physics:
         self._patience = patience
 
     def identity(self) -> dict[str, Any]:
-        try:
-            version = metadata.version(self._engine)
-        except metadata.PackageNotFoundError:
-            version = ""
-        return {"backend": "physics", "model": self._engine, "version": version}
+        what = {"backend": "physics", "model": self._engine, "version": version(self._engine)}
+        return what | {"seconds": self._patience}  # a scene that ran out of them may end with more
 
     async def start(self) -> None:
         physics.require(self._engine)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -12,22 +11,15 @@ import msgspec
 from gristmill.errors import BadInput, CallFailed
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
+from gristmill.packages import version
 from gristmill.verify import Limits, Sandbox, SandboxTrouble, plotting, tasks
 
 WITH = {"matplotlib": ("Plot", plotting.LIMITS), "reasoning-gym": ("Gym", tasks.LIMITS)}
 """Models that are bubblewrap with a package: what they can besides, and the limits of a program that names none."""
 
 
-def version(package: str) -> str:
-    """ "" where it is not installed. With another version the same code does something else."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 class Python:
-    """Runs programs in the chain of sandboxes of `gristmill.verify`, or with matplotlib in one of its own."""
+    """Runs programs in the chain of sandboxes of `gristmill.verify`, or, with a package, in one of its own."""
 
     def __init__(self, model: str = "python", *, workers: int = 0, timeout: float = 0.0) -> None:
         self.model = model

@@ -11,6 +11,7 @@ from gristmill.models import local
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
 from gristmill.models.wordllama import DECIMALS
+from gristmill.packages import require
 
 BATCH = 32
 """Texts at once."""
@@ -45,7 +46,7 @@ class SentenceTransformers:
         return {"backend": "sentence-transformers", "weights": local.content(self.weights), **cut}
 
     async def start(self) -> None:
-        local.require("sentence-transformers:", "sentence-transformers", "torch", "sentence_transformers")
+        require("sentence-transformers:", "sentence-transformers", "torch", "sentence_transformers")
         if self._encoder is None:
             self._encoder = await self._lane.do(self._load)
             self.context = self._encoder.max_seq_length

@@ -32,6 +32,7 @@ from gristmill.models.openai import IN_WORDS, NO_CHANCE
 from gristmill.models.protocol import Answer, Message, Price, Question, Reply, Token, Usage
 from gristmill.models.spec import Spec
 from gristmill.models.training import Course, Method, Progress, Session, Training
+from gristmill.packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,7 @@ class Transformers:
 
     async def start(self) -> None:
         gguf = ["gguf"] if self._known or self.weights.suffix == ".gguf" else []
-        local.require("transformers:", "transformers", "torch", "transformers", *gguf)
+        require("transformers:", "transformers", "torch", "transformers", *gguf)
         if self._net is None:
             await self._lane.do(self._load)
 

@@ -14,6 +14,7 @@ from gristmill.errors import BadInput
 from gristmill.models import local, weights
 from gristmill.models.protocol import Answer, Price, Question, Usage
 from gristmill.models.spec import Spec
+from gristmill.packages import require
 
 CONFIG, DIMENSIONS = "l2_supercat", 256
 # By sha256, and not by the package's version: a replay names its calls where the package is not installed.
@@ -45,7 +46,7 @@ class WordLlama:
         return {"backend": "wordllama", "weights": list(FILES.values())}
 
     async def start(self) -> None:
-        local.require("wordllama:", "embed", "wordllama")
+        require("wordllama:", "embed", "wordllama")
         if self._vectors is None:
             self._vectors = await self._lane.do(_load)
 

@@ -6,14 +6,13 @@ Results depend on the machine's arithmetic in their last digits, and so, at a bo
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from gristmill.errors import BadInput
+from gristmill import packages
 from gristmill.ops.vectors import Vectors
 
 Clustering = Literal["kmeans", "agglomerative", "hdbscan"]
@@ -23,8 +22,7 @@ NOISE = -1
 
 def require() -> None:
     """Raises BadInput where scikit-learn is not installed."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise BadInput("clustering needs scikit-learn, which is not installed: pip install 'gristmill[learn]'")
+    packages.require("clustering", "learn", "sklearn")
 
 
 def reduced(vectors: Vectors, dimensions: int) -> Vectors:

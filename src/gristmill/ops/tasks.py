@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from gristmill.models.protocol import Gym
 from gristmill.verify.tasks import Task, make, names, require
 from gristmill.verify.values import Program, Verdict
@@ -16,12 +18,11 @@ FOUL = re.compile(
 )
 """Checkers that evaluate an answer would run these. They can do no harm in the sandbox, but could write their own score."""
 CHECK = """
-import json, sys, warnings
+import json, warnings
 warnings.simplefilter("ignore")
 job = json.load(open("job.json"))
 import reasoning_gym
-kept = {name: value for name, value in job["settings"].items()}
-checker = reasoning_gym.create_dataset(job["generator"], size=1, seed=0, **kept)
+checker = reasoning_gym.create_dataset(job["generator"], size=1, seed=0, **job["settings"])
 print("\\nscore", float(checker.score_answer(job["answer"], job["entry"])))
 """
 
@@ -32,14 +33,12 @@ async def score(gym: Gym, task: Task, answer: str) -> float:
     Raises:
         RuntimeError: the checker itself failed on an answer that is harmless; the message holds what it said.
     """
-    import msgspec
-
     if answer.strip() == task.answer.strip():
         return 1.0
     if not answer.strip() or len(answer) > LONGEST or FOUL.search(answer):
         return 0.0
-    job = {"generator": task.generator, "entry": msgspec.json.decode(task.entry), "answer": answer, "settings": {}}
-    verdict: Verdict = await gym.run(Program(CHECK, files={"job.json": msgspec.json.encode(job)}))
+    job = msgspec.json.encode({**msgspec.to_builtins(task), "answer": answer})
+    verdict: Verdict = await gym.run(Program(CHECK, files={"job.json": job}))
     if verdict.outcome in ("timeout", "memory", "output"):
         return 0.0  # the answer is what it choked on
     found = re.search(r"\nscore (\S+)\n?\Z", verdict.stdout)

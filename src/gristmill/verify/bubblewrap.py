@@ -14,7 +14,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,23 +77,34 @@ def seccomp() -> bytes | None:
 
 
 class Bubblewrap:
-    name = "bubblewrap"
     final = True
 
-    def __init__(self, packages: Sequence[str] = (), variables: dict[str, str] | None = None) -> None:
-        """Args:
-        packages: distributions installed here that programs may import, with what these need.
-        variables: of the environment inside.
+    def __init__(
+        self,
+        packages: Sequence[str] = (),
+        *,
+        name: str = "bubblewrap",
+        variables: Mapping[str, str] | None = None,
+        install: str = "",
+    ) -> None:
+        """Without packages the machine's own library is all that programs may import.
+
+        Args:
+            packages: distributions installed here that programs may import, with what these need.
+            name: of a link with packages.
+            variables: of the environment inside.
+            install: how the packages are installed, for the message where they are not.
         """
-        self.packages, self.variables = tuple(packages), dict(variables or {})
+        self.packages, self.name, self.variables = tuple(packages), name, dict(variables or {})
+        self.install = install
         self.files: dict[str, bytes] = {}
         """Files that lie inside from the start, by path."""
         self.base: list[str] = []
         self.tail: list[str] = []
         self.options: dict[str, Any] = {}
         self.filter = seccomp()
-        self.guest = -1
-        """A file in memory: our side of the talk, compiled."""
+        self.guest = b""
+        """Our side of the talk, compiled."""
 
     def start(self) -> None:
         if sys.platform != "linux":
@@ -133,7 +144,7 @@ class Bubblewrap:
             python = os.path.realpath(python)
         if not python.startswith("/usr/local/"):  # what else was installed there is none of the program's business
             self.base += ["--size", "4096", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"]
-        for path in importable(self.packages):
+        for path in importable(self.packages, self.install):
             if self.options and not self._runs(["/usr/bin/test", "-r", str(path)]):
                 raise SandboxTrouble(
                     f"the sandbox's user, nobody, cannot read {path}: move the environment, or allow it"
@@ -146,8 +157,7 @@ class Bubblewrap:
         done = subprocess.run([python, "-I", "-S", "-c", COMPILE, process.GUEST], env={}, capture_output=True, cwd="/")
         if done.returncode:
             raise SandboxTrouble(f"{python} cannot read our own code: {done.stderr.decode(errors='replace')[-300:]}")
-        self.guest = os.memfd_create("gristmill-guest")
-        os.write(self.guest, bytes.fromhex(done.stdout.decode()))
+        self.guest = bytes.fromhex(done.stdout.decode())
         if self.options and (setpriv := shutil.which("setpriv", path="/usr/bin:/bin")):
             # It takes the other user's place after the start: to become that before, Python would copy its whole
             # process, which grows with what it holds.
@@ -178,28 +188,31 @@ class Bubblewrap:
             "LC_ALL",
             "C.UTF-8",
         ]
-        guest = os.open(f"/proc/self/fd/{self.guest}", os.O_RDONLY)  # with a position of its own
-        options, close = dict(self.options), [guest]
+        close = [holding(self.guest)]
         for name, content in self.files.items():
-            close.append(held := os.memfd_create("gristmill-file"))
-            os.write(held, content)
-            os.lseek(held, 0, os.SEEK_SET)
-            argv += ["--file", str(held), name]
+            close.append(holding(content))
+            argv += ["--file", str(close[-1]), name]
         for name, value in self.variables.items():
             argv += ["--setenv", name, value]
         if self.filter:
-            read, write = os.pipe()  # one pipe a run, because reading empties it
-            os.write(write, self.filter)
-            os.close(write)
-            argv += ["--seccomp", str(read)]
-            close.append(read)
+            close.append(holding(self.filter))
+            argv += ["--seccomp", str(close[-1])]
         prlimit, python = self.tail
         memory, files = limits.memory_mb << 20, limits.files_kb * 1024
         # Inside: a limit on processes that is set outside would also count, and stop, bwrap itself.
         argv += [prlimit, f"--as={memory}", f"--nproc={limits.processes}", f"--cpu={int(limits.seconds) + 2}"]
         argv += [f"--fsize={files}", "--core=0", "--nofile=128", f"--stack={min(memory, 8 << 20)}", "--memlock=0"]
-        argv += ["--msgqueue=0", "--", python, "-I", "-S", "-B", "-c", (IMPORT if self.packages else "") + LOAD % guest]
-        return Command(argv, {**options, "env": {}, "cwd": "/", "pass_fds": tuple(close)}, close)
+        argv += [
+            "--msgqueue=0",
+            "--",
+            python,
+            "-I",
+            "-S",
+            "-B",
+            "-c",
+            (IMPORT if self.packages else "") + LOAD % close[0],
+        ]
+        return Command(argv, {**self.options, "env": {}, "cwd": "/", "pass_fds": tuple(close)}, close)
 
     def run(self, program: Program, limits: Limits, job: Job) -> Verdict:
         return process.run(self.command(limits), program, limits, job, link=self.name, memory=_watched(limits))
@@ -209,12 +222,19 @@ class Bubblewrap:
         return process.check(commands, program, tests, names, limits, job, link=self.name, memory=_watched(limits))
 
     def close(self) -> None:
-        if self.guest >= 0:
-            os.close(self.guest)
-            self.guest = -1
+        pass
 
 
-def importable(packages: Sequence[str]) -> list[Path]:
+def holding(content: bytes) -> int:
+    """A file descriptor with this to read; a new one a run, because reading moves it on."""
+    descriptor = os.memfd_create("gristmill")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def importable(packages: Sequence[str], install: str = "") -> list[Path]:
     """Folders and modules of these distributions, and of all that they need. Raises SandboxTrouble."""
     found: dict[str, Path] = {}
     seen: set[str] = set()
@@ -228,7 +248,7 @@ def importable(packages: Sequence[str]) -> list[Path]:
         except metadata.PackageNotFoundError:
             if not certain:  # for another Python or system, else it would have been installed with what needs it
                 continue
-            raise SandboxTrouble(f"{name} is not installed") from None
+            raise SandboxTrouble(f"{name} is not installed: {install}") from None
         seen.add(name)
         for line in distribution.requires or []:
             if "extra ==" not in line and (needed := re.match(r"[\w.-]+", line)):

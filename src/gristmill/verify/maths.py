@@ -12,11 +12,10 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from gristmill.errors import BadInput
+from gristmill import packages
 from gristmill.verify.workers import Pool
 
 Same = Literal["equal", "different", "undecided"]
@@ -24,7 +23,6 @@ Same = Literal["equal", "different", "undecided"]
 
 LONGEST = 1000
 """Characters of a formula; what is longer is not looked at."""
-INSTALL = "pip install 'gristmill[maths]'"
 WORKER = Path(__file__).with_name("maths_worker.py")
 MOST_WORKERS = 4
 
@@ -44,9 +42,8 @@ of powers, which it takes from the left and Python from the right."""
 
 
 def require() -> None:
-    """Raises BadInput with what to install where the library is missing; for a recipe's check."""
-    if find_spec("math_verify") is None:
-        raise BadInput(f"comparing formulas needs the library math-verify, which is not installed: {INSTALL}")
+    """Raises BadInput where math-verify is not installed; for a recipe's check."""
+    packages.require("comparing formulas", "maths", "math_verify")
 
 
 def compare(given: str, gold: str, seconds: float = 5.0) -> Same:

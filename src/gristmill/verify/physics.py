@@ -17,20 +17,18 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
 import msgspec
 
-from gristmill.errors import BadInput
+from gristmill import packages
 from gristmill.verify.values import Motion
 from gristmill.verify.workers import Pool
 
 Engine = Literal["mujoco", "pymunk"]
 WORKER = Path(__file__).with_name("physics_worker.py")
-INSTALL = "pip install 'gristmill[physics]'"
 LONGEST = 200_000
 """Characters of a scene."""
 MOST_SECONDS = 600.0
@@ -90,9 +88,8 @@ REFUSED = frozenset({"file", "dir", "meshdir", "texturedir", "assetdir", "plugin
 
 
 def require(engine: Engine) -> None:
-    """Raises BadInput with what to install."""
-    if find_spec(engine) is None:
-        raise BadInput(f"the physics engine {engine} is not installed: {INSTALL}")
+    """Raises BadInput where the engine is not installed."""
+    packages.require(f"physics:{engine}", "physics", engine)
 
 
 def complaint(scene: str, engine: Engine = "mujoco") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from gristmill.verify.bubblewrap import Bubblewrap
 from gristmill.verify.values import Job, Limits, Program, SandboxTrouble
 
-INSTALL = "pip install 'gristmill[charts]'"
 LIMITS = Limits(seconds=20.0, memory_mb=1536, files_kb=8192)
 """Those of a drawing that names none: matplotlib alone takes a second to load, and the address space of its libraries."""
 CONFIG = "/tmp/.matplotlib"
@@ -21,17 +20,13 @@ print(name)
 class Plotting(Bubblewrap):
     """The list of fonts is made once, at the start: to look for fonts takes longer than to draw."""
 
-    name = "matplotlib"
-
     def __init__(self) -> None:
         variables = {"MPLBACKEND": "Agg", "MPLCONFIGDIR": CONFIG, "OPENBLAS_NUM_THREADS": "1"}
-        super().__init__(["matplotlib"], variables)
+        install = "pip install 'gristmill[charts]'"
+        super().__init__(["matplotlib"], name="matplotlib", variables=variables, install=install)
 
     def start(self) -> None:
-        try:
-            super().start()
-        except SandboxTrouble as trouble:
-            raise SandboxTrouble(f"{trouble}: {INSTALL}") if "not installed" in str(trouble) else trouble from None
+        super().start()
         found = self.run(Program(FONTS, keep=["fonts"]), Limits(seconds=120.0, memory_mb=1536, files_kb=65536), Job())
         if not found.ok or "fonts" not in found.files:
             raise SandboxTrouble(

@@ -34,7 +34,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from gristmill.errors import BadInput
-from gristmill.verify.bubblewrap import Bubblewrap
+from gristmill.verify.bubblewrap import Bubblewrap, holding
 from gristmill.verify.statements import Improper, Language, Statement, split, tactics
 from gristmill.verify.values import Limits, Proof, SandboxTrouble
 
@@ -423,13 +423,13 @@ class Box:
         for path in binds:
             argv += ["--ro-bind-try", path, path]
         for name, content in files.items():
-            descriptors.append(_holding(content))
+            descriptors.append(holding(content))
             argv += ["--file", str(descriptors[-1]), f"/tmp/{name}"]
         argv += ["--remount-ro", "/", "--clearenv"]
         for name, value in {"PATH": "/usr/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8", **variables}.items():
             argv += ["--setenv", name, value]
         if self._link.filter:
-            descriptors.append(_holding(self._link.filter))
+            descriptors.append(holding(self._link.filter))
             argv += ["--seccomp", str(descriptors[-1])]
         memory, written = limits.memory_mb << 20, limits.files_kb * 1024
         argv += ["/usr/bin/prlimit", f"--as={memory}", f"--nproc={limits.processes}", f"--cpu={int(seconds) + 2}"]
@@ -439,15 +439,6 @@ class Box:
 
 BEGUN = "begun."
 """Printed by the box before the command, to tell its failure from bubblewrap's."""
-
-
-def _holding(content: bytes) -> int:
-    """A file descriptor with this to read."""
-    descriptor = os.memfd_create("gristmill")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 async def _take(process: Process, pipe: asyncio.StreamReader, into: bytearray, most: int) -> None:

@@ -88,9 +88,9 @@ def make(name: str, workers: int) -> Link:
 
         return Plotting()
     if name == "reasoning-gym":
-        from gristmill.verify.tasks import Gym
+        from gristmill.verify.tasks import link
 
-        return Gym()
+        return link()
     raise BadInput(f"no link is called {name!r}; there are: {', '.join(CHAIN)}, matplotlib, reasoning-gym")
 
 

@@ -10,16 +10,15 @@ import contextlib
 import json
 import os
 import warnings
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
+from gristmill import packages
 from gristmill.errors import BadInput, nearest
 from gristmill.verify.bubblewrap import Bubblewrap
-from gristmill.verify.values import Limits, SandboxTrouble
+from gristmill.verify.values import Limits
 
-INSTALL = "pip install 'gristmill[tasks]'"
 LIMITS = Limits(seconds=60.0, memory_mb=2048)
 """Those of a check: the library alone takes two seconds to load."""
 
@@ -32,14 +31,15 @@ class Task(msgspec.Struct, frozen=True):
     question: str
     answer: str
     """One that is right; others may be."""
-    entry: str
-    """The library's own record, as JSON."""
+    entry: dict[str, Any]
+    """The library's own record."""
+    settings: dict[str, Any] = {}
+    """Of the generator, where they are not its defaults: its checker may depend on them."""
 
 
 def require() -> None:
-    """Raises BadInput with what to install."""
-    if find_spec("reasoning_gym") is None:
-        raise BadInput(f"tasks with checkers need reasoning-gym, which is not installed: {INSTALL}")
+    """Raises BadInput where reasoning-gym is not installed."""
+    packages.require("tasks with checkers", "tasks", "reasoning_gym")
 
 
 def names() -> list[str]:
@@ -68,9 +68,8 @@ def make(generator: str, *, count: int, seed: int = 0, **settings: Any) -> list[
         entries = [made[number] for number in range(count)]
     except (AssertionError, TypeError, ValueError) as error:
         raise BadInput(f"{generator}: {error}") from None
-    return [
-        Task(generator, entry["question"], str(entry["answer"]), json.dumps(entry, default=str)) for entry in entries
-    ]
+    plain = [json.loads(json.dumps(entry, default=str)) for entry in entries]
+    return [Task(generator, entry["question"], str(entry["answer"]), entry, settings) for entry in plain]
 
 
 def _library() -> Any:
@@ -81,16 +80,11 @@ def _library() -> Any:
     return reasoning_gym
 
 
-class Gym(Bubblewrap):
+def link() -> Bubblewrap:
     """bubblewrap with reasoning-gym inside."""
-
-    name = "reasoning-gym"
-
-    def __init__(self) -> None:
-        super().__init__(["reasoning-gym"], {"OPENBLAS_NUM_THREADS": "1"})
-
-    def start(self) -> None:
-        try:
-            super().start()
-        except SandboxTrouble as trouble:
-            raise SandboxTrouble(f"{trouble}: {INSTALL}") if "not installed" in str(trouble) else trouble from None
+    return Bubblewrap(
+        ["reasoning-gym"],
+        name="reasoning-gym",
+        variables={"OPENBLAS_NUM_THREADS": "1"},
+        install="pip install 'gristmill[tasks]'",
+    )
