@@ -19,7 +19,8 @@ from pathlib import Path
 
 from figures import figure, machine
 
-from gristmill.recipes.augmentation.coannotating import coannotating
+from gristmill.models.protocol import Question
+from gristmill.recipes.augmentation.coannotating import CoAnnotatingShare, coannotating
 from gristmill.testing import Scripted, run
 
 GRID = [n / 20 for n in range(21)]
@@ -44,8 +45,8 @@ def annotator(rows: list[dict[str, str]]) -> Scripted:
     """Right with a probability of 1 down to 1/2, by the difficulty of the review."""
     gold = {row["text"]: row["gold"] for row in rows}
 
-    def say(question: object) -> str:
-        prompt = question.messages[0].content  # type: ignore[attr-defined]
+    def say(question: Question) -> str:
+        prompt = str(question.messages[0].content)
         text = next(text for text in gold if text in prompt)
         right = chance(text, prompt) >= 0.5 * chance(text, "difficulty") ** 2
         label = gold[text] if right else ("negative" if gold[text] == "positive" else "positive")
@@ -106,16 +107,16 @@ async def main() -> None:
     print(machine())
 
 
-def plot(shares: list[object], path: Path) -> None:
+def plot(shares: list[CoAnnotatingShare], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots(figsize=(7, 4))
-    cost = [one.cost for one in shares]  # type: ignore[attr-defined]
-    ax.plot(cost, [one.quality for one in shares], marker="o", markersize=3, label="by uncertainty")  # type: ignore[attr-defined]
-    ax.plot(cost, [one.random_quality for one in shares], linestyle="--", label="by chance")  # type: ignore[attr-defined]
+    cost = [one.cost for one in shares]
+    ax.plot(cost, [one.quality for one in shares], marker="o", markersize=3, label="by uncertainty")
+    ax.plot(cost, [one.random_quality for one in shares], linestyle="--", label="by chance")
     ax.set_xlabel("Cost of 200 labels, USD")
     ax.set_ylabel("Share of labels that are right")
     ax.legend(loc="lower right")

@@ -23,12 +23,13 @@ import tiny
 from gristmill import Training
 from gristmill.models import finetune
 from gristmill.models.training import Course
+from gristmill.recipes.self_improvement.star import StarRound
 from gristmill.testing import folder
 
 ITERATIONS = 3
 
 
-async def one(seed: int, p_rationalization: float, base: Path, pairs: list[tuple[int, int]]) -> list[object]:
+async def one(seed: int, p_rationalization: float, base: Path, pairs: list[tuple[int, int]]) -> list[StarRound]:
     held_out, known = pairs[:25], pairs[25:]
     done = await gristmill.arun(
         "star",
@@ -64,13 +65,10 @@ async def main() -> None:
         before = await real.accuracy(str(base), pairs[:25])
         for share in last:
             rounds = await one(seed, share, base, pairs)
-            by_round = "; ".join(
-                f"{r.accuracy:.2f} ({r.solved} kept, {r.rationalized} rationalized)"  # type: ignore[attr-defined]
-                for r in rounds
-            )
+            by_round = "; ".join(f"{r.accuracy:.2f} ({r.solved} kept, {r.rationalized} rationalized)" for r in rounds)
             figure(f"seed {seed}, rationalisation {share:.0f}: held out {before:.2f}, then", by_round)
-            last[share].append(rounds[-1].accuracy)  # type: ignore[attr-defined]
-            solved[share].append(rounds[-1].solved)  # type: ignore[attr-defined]
+            last[share].append(rounds[-1].accuracy)
+            solved[share].append(rounds[-1].solved)
     with_, without = mean(last[1.0]), mean(last[0.0])
     figure(
         "star: held-out accuracy at the end, with against without",

@@ -277,6 +277,7 @@ async def test_a_run_with_people_waits_and_asks_them_only_about_the_uncertain_ro
         ({"human": "gold"}, ROWS, "5 rows have no `gold`"),
         ({}, [{"text": "a", "gold": "so-so"}], "none of positive, negative"),
         ({"test": ROWS}, ROWS, "needs a `gold` label"),
+        ({"test": [{"text": "a", "gold": "positive"}]}, ROWS, "embedder=wordllama"),
     ],
 )
 async def test_what_cannot_work_is_said_before_anything_is_asked(options, seeds, why):

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from gristmill import recipes
 from gristmill.models.annotation import Editing, Note, Writing
 from gristmill.models.annotator import Script
-from gristmill.recipes.augmentation.dialgen import OPENING, Change, apply, dialgen, shipped
+from gristmill.recipes.augmentation.dialgen import OPENING, Change, Slot, apply, dialgen
 from gristmill.testing import Scripted, replay, run
 
 CALL = [{"story": "A van hit the car.", "agent": "calm", "caller": "loud", "wanted": [{"referent": "Caller", "domain": "CarInfo", "slot": "Make", "value": "Ford"}]}]  # fmt: skip
@@ -174,6 +175,6 @@ async def test_it_waits_for_a_person_and_a_replay_asks_nobody():
 
 
 def test_the_slots_that_ship_are_of_eight_domains():
-    slots = shipped()
+    slots = recipes.shipped("insurance_slots.jsonl", Slot)
     assert len({slot.domain for slot in slots}) == 8
     assert all(re.fullmatch(r"[A-Za-z ]+", slot.name) for slot in slots)

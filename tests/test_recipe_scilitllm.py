@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gristmill import BadInput, Refused
+from gristmill import BadInput, Refused, recipes
 from gristmill.errors import PromptTooLong
 from gristmill.recipes.distillation.scilitllm import cut, paragraphs, scilitllm
 from gristmill.recipes.distillation.scilitllm_instructions import (
@@ -16,7 +16,6 @@ from gristmill.recipes.distillation.scilitllm_instructions import (
     keywords,
     molecules,
     scilitllm_instructions,
-    shipped,
 )
 from gristmill.testing import Scripted, replay, run
 
@@ -211,7 +210,7 @@ async def test_a_total_of_nineteen_is_dropped_and_of_twenty_kept(total, kept):
 
 @pytest.mark.parametrize(
     ("reply", "reason"),
-    [("no", "unparsable"), ('{"text": "a"}', "unparsable"), ('{"text": 1, "answer": "b"}', "unparsable"), ('{"text": " ", "answer": "b"}', "empty")],
+    [("no", "unparsable"), ('{"text": "a"}', "unparsable"), ('{"text": 1, "answer": "b"}', "unparsable"), ('{"text": " ", "answer": "b"}', "empty"), ('{"x": ' + "[" * 9999 + "}", "unparsable")],
 )  # fmt: skip
 async def test_a_reply_that_is_not_the_object_is_rejected(reply, reason):
     done, _, large = await invent(lambda _: reply)
@@ -235,7 +234,7 @@ async def test_a_molecule_stands_in_the_place_of_keywords_for_tasks_with_molecul
 async def test_a_field_without_words_asks_nothing_and_the_kinds_that_ship_are_the_papers():
     done, generator, _ = await invent(rows=[{"domain": "void", "text": "12 the 34"}])
     assert ([r.reason for r in done.rejects], generator.questions) == (["no_keywords"], [])
-    kinds = {kind.name: kind for kind in shipped("scilit_tasks.jsonl", Kind)}
+    kinds = {kind.name: kind for kind in recipes.shipped("scilit_tasks.jsonl", Kind)}
     assert len(kinds) == 6
     assert (kinds["table extraction"].overgenerate, kinds["multiple choice"].overgenerate) == (3.0, 1.5)
     assert [kind.molecules for kind in kinds.values()].count(True) == 2

@@ -1,7 +1,8 @@
 """A model's name: BACKEND:MODEL[@URL][,key=ENV_NAME][,context=N][,price=IN/OUT][,as=complete][,timeout=SECONDS]
 [,concurrency=N], and for `embedded:` also [,slots=N][,threads=N]. What is no language model is named alike:
-`sandbox:python`, `sandbox:matplotlib`, `prover:coq`, `physics:mujoco`, `retrieve:bm25`, `wordllama:`, `people:`; `dense:` before the name of an embedding model
-makes a search of it, `annotator:` before that of a chat model puts it in a person's place.
+`sandbox:python`, `sandbox:matplotlib`, `prover:coq`, `physics:mujoco`, `retrieve:bm25`, `wordllama:`, `people:`;
+`dense:` before the name of an embedding model makes a search of it, `annotator:` before that of a chat model puts it in a
+person's place.
 
 MODEL may hold ":" and "/" (openai:qwen2.5:7b@http://localhost:11434/v1). A key is never part of it, only the name of
 the environment variable that holds one.

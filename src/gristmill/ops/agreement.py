@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from itertools import accumulate
 from typing import Any, Literal, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -60,7 +61,7 @@ def _apart(level: Level, counts: Counter[Any]) -> Callable[[Any, Any], float]:
     if level == "interval":
         return lambda a, b: float(a - b) ** 2
     order = sorted(counts)
-    before = dict(zip(order, _running(counts[value] for value in order), strict=True))
+    before = dict(zip(order, accumulate((counts[value] for value in order), initial=0), strict=False))
 
     def ranks(a: Any, b: Any) -> float:
         low, high = min(a, b), max(a, b)
@@ -68,11 +69,3 @@ def _apart(level: Level, counts: Counter[Any]) -> Callable[[Any, Any], float]:
         return float(between - (counts[low] + counts[high]) / 2) ** 2 if low != high else 0.0
 
     return ranks
-
-
-def _running(counts: Any) -> list[int]:
-    sums, total = [], 0
-    for count in counts:
-        sums.append(total)
-        total += count
-    return sums

@@ -54,8 +54,9 @@ def measure_of(scene: str) -> Measure | str:
             found = MEASURE.fullmatch(element.get("data", ""))
             if not found or found[5] == found[6]:
                 return "the measure is not of the form 'time ground 0.1; 3; ball brick'"
-            quantity, when, at, seconds, one, other = found.groups()
-            return Measure(quantity, when, float(at), float(seconds), (one, other))  # type: ignore[arg-type]
+            *what, one, other = found.groups()
+            plain = dict(zip(("quantity", "when", "at", "seconds"), what, strict=True)) | {"bodies": (one, other)}
+            return msgspec.convert(plain, Measure, strict=False)
     return "it does not say what is to be measured"
 
 

@@ -13,13 +13,22 @@ import tomllib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from gristmill.contract import NAME, Recipe
 from gristmill.errors import BadInput, nearest
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
+T = TypeVar("T")
+
+
+def shipped(file: str, kind: type[T]) -> list[T]:
+    """The lines of a JSON Lines file in `data/`, as values of a type."""
+    lines = (DATA / file).read_text(encoding="utf-8").splitlines()
+    return [msgspec.json.decode(line, type=kind) for line in lines]
 
 
 @cache

@@ -65,7 +65,7 @@ def velocity(engine: Any, model: Any, data: Any, number: int) -> list[float]:
     numpy: Any = import_module("numpy")
     found = numpy.zeros(6)
     engine.mj_objectVelocity(model, data, engine.mjtObj.mjOBJ_BODY, number, found, 0)
-    return found[3:].tolist()  # type: ignore[no-any-return]
+    return [float(value) for value in found[3:]]
 
 
 def pymunk(question: dict[str, Any]) -> dict[str, Any]:

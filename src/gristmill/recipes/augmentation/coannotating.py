@@ -93,14 +93,14 @@ async def coannotating(
     *,
     test: Rows[Unlabelled] | None = None,
     embedder: Embed | None = None,
-    labels: Annotated[list[str], Meta(min_length=2, max_length=26)] = ["positive", "negative"],  # noqa: B006
+    labels: Annotated[tuple[str, ...], Meta(min_length=2, max_length=26)] = ("positive", "negative"),
     task: str = "the sentiment",
     guidelines: str = "",
     share: Annotated[float, Meta(ge=0, le=1)] = 0.5,
     uncertainty: Uncertainty = "variants",
     repeats: Annotated[int, Meta(ge=1)] = 9,
     human: Literal["people", "gold"] = "people",
-    grid: list[float] = [0, 0.2, 0.4, 0.6, 0.8, 1.0],  # noqa: B006
+    grid: tuple[float, ...] = (0, 0.2, 0.4, 0.6, 0.8, 1.0),
     bins: Annotated[int, Meta(ge=1)] = 5,
     human_price: float = 0.1,
     model_price: float = 0.001,
@@ -144,6 +144,8 @@ async def coannotating(
     Rejects: `no_label` (the model's by its share, but no vote can be read), `skipped` (people could not say).
     """
     check_gold(rows, test, human, labels)
+    if test is not None and embedder is None:
+        raise BadInput("coannotating: the input `test` needs a model for its classifier: --model embedder=wordllama:")
 
     async def say(prompt: str, warmth: float = temperature) -> str | None:
         """The model's answer; None where the call failed for good."""
@@ -168,9 +170,10 @@ async def coannotating(
         return Voted(row, votes, doubt, majority(named) if named else "")
 
     found = await run.map(vote, rows)
+    most = max((one.doubt for one in found), default=0.0)
     for one in found:
         if not one.label:
-            one.doubt = max(other.doubt for other in found)
+            one.doubt = most
     order = sorted(found, key=lambda one: (one.doubt, not one.label))
     mine = int(share * len(order))
 
@@ -178,7 +181,7 @@ async def coannotating(
         label, by = one.row.gold, "gold"
         if human == "people":
             note = await people.annotate(
-                Labelling(text=one.row.text, options=labels, context=task.capitalize(), guidelines=guidelines)
+                Labelling(text=one.row.text, options=list(labels), context=task.capitalize(), guidelines=guidelines)
             )
             if note.skipped:
                 run.reject(one.row, "skipped")
@@ -225,7 +228,7 @@ async def coannotating(
 
 
 @coannotating.check
-def labels_can_be_told_apart(labels: list[str], grid: list[float]) -> None:
+def labels_can_be_told_apart(labels: tuple[str, ...], grid: tuple[float, ...]) -> None:
     if len({label.casefold() for label in labels}) < len(labels) or not all(label.strip() for label in labels):
         raise BadInput(f"coannotating: the labels must be different words, none empty: {labels}")
     if taken := {ERROR, UNREADABLE} & {label.casefold() for label in labels}:
@@ -236,7 +239,9 @@ def labels_can_be_told_apart(labels: list[str], grid: list[float]) -> None:
         raise BadInput(f"coannotating: shares of the grid lie between 0 and 1: {grid}")
 
 
-def check_gold(rows: Sequence[Unlabelled], test: Sequence[Unlabelled] | None, human: str, labels: list[str]) -> None:
+def check_gold(
+    rows: Sequence[Unlabelled], test: Sequence[Unlabelled] | None, human: str, labels: Sequence[str]
+) -> None:
     if human == "gold" and (without := sum(not row.gold for row in rows)):
         raise BadInput(f"coannotating: human=gold, and {without} rows have no `gold` label")
     for row in [*rows, *(test or [])]:
@@ -271,7 +276,7 @@ class Asked:
     say: Callable[..., Awaitable[str | None]]
     text: str
     task: str
-    labels: list[str]
+    labels: tuple[str, ...]
 
     async def ask(self, prompt: Prompt, **values: object) -> str | None:
         return await self.say(prompt(text=self.text, task=self.task, **values))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -160,7 +161,8 @@ async def dialgen(
     The model sees the task, the story, what has still to come up, and exactly the turns that were accepted, as edited. The
     person may have a bit written anew, cut it, and say what should come next. What the turns say is written down as facts
     (referent, domain, slot, value), checked against the schema, and played through to the state at the end. (Lu et al.
-    2023, arXiv:2307.07047, section 3. Prompt, turns in a subdialogue and sampling are not published.) Training a tracker of
+    2023, arXiv:2307.07047, section 3. Prompt, turns in a subdialogue and sampling are not published.) Whether a value
+    follows from its turn, and whether a turn stands against the story, is left to the person. Training a tracker of
     dialogue states on the second table is left to the export.
 
     Args:
@@ -180,7 +182,7 @@ async def dialgen(
         `outside_schema` (a fact with an unknown slot, referent or value; details: line, why), `unreadable` (a line that is
         no fact), `no_turns` (the reply holds none), `not_annotated` (the reviewer skipped it), `empty`, `truncated`.
     """
-    slots = list(schema if schema is not None else shipped())
+    slots = list(schema if schema is not None else home.shipped("insurance_slots.jsonl", Slot))
     listed = "\n".join(f"- {slot.domain} | {slot.name}: {slot.description}{allowed(slot)}" for slot in slots)
     referents = sorted({name for slot in slots for name in slot.referents})
     turns = spoken(OPENING)
@@ -233,9 +235,7 @@ async def dialgen(
         )
         written = await attempt(
             run,
-            lambda prompt=prompt: generator.chat(  # type: ignore[misc]
-                prompt, temperature=temperature, max_tokens=max_tokens_per_subdialogue
-            ),
+            partial(generator.chat, prompt, temperature=temperature, max_tokens=max_tokens_per_subdialogue),
             lambda reply: readable(complete_reply(reply)),
         )
         if written is None:
@@ -334,8 +334,3 @@ def fact_line(number: int, change: Change) -> str:
 
 def allowed(slot: Slot) -> str:
     return f" ({', '.join(slot.values)})" if slot.values else ""
-
-
-def shipped() -> list[Slot]:
-    lines = (home.DATA / "insurance_slots.jsonl").read_text(encoding="utf-8").splitlines()
-    return [msgspec.json.decode(line, type=Slot) for line in lines]

@@ -107,7 +107,7 @@ def scene(family: str, quantity: str, names: tuple[str, str], setting: Setting) 
     return (
         '<mujoco><compiler angle="degree"/><option cone="elliptic" timestep="0.002"/>'
         f'<custom><text name="measure" data="{measure.text}"/></custom>'
-        f"<worldbody>{GROUND if family in ('friction',) else ''}{bodies}</worldbody>"
+        f"<worldbody>{GROUND if family == 'friction' else ''}{bodies}</worldbody>"
         f'<keyframe><key qvel="{" ".join(f"{value:g}" for value in start)}"/></keyframe></mujoco>'
     ), measure
 

@@ -252,7 +252,7 @@ async def scilitllm_instructions(
             run.reject({"domain": domain}, "no_keywords")
             continue
         names, weights = flattened(table, keyword_temperature)
-        for kind in kinds if kinds is not None else shipped("scilit_tasks.jsonl", Kind):
+        for kind in kinds if kinds is not None else home.shipped("scilit_tasks.jsonl", Kind):
 
             async def write(
                 number: int,
@@ -327,7 +327,7 @@ def read_item(reply: Reply) -> Item:
     text = complete_reply(reply)
     try:
         item = msgspec.json.decode(text[text.find("{") : text.rfind("}") + 1], type=Item)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Bad("unparsable", error=str(error)) from None
     if not item.text.strip() or not item.answer.strip():
         raise Bad("empty")
@@ -339,7 +339,7 @@ def read_total(reply: Reply) -> int:
     found = re.findall(r"\{[^{}]*\}", complete_reply(reply))
     try:
         ratings = msgspec.json.decode(found[-1], type=dict[str, int]) if found else {}
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except msgspec.DecodeError:
         ratings = {}
     if not all(1 <= ratings.get(aspect, 0) <= 5 for aspect in ASPECTS) or not 5 <= ratings.get("total", 0) <= 25:
         raise Bad("no_rating")
@@ -382,8 +382,3 @@ def without_duplicates(run: Run, items: list[ScientificTask], ratio: float) -> l
 @cache
 def molecules() -> list[str]:
     return (home.DATA / "molecules.txt").read_text(encoding="utf-8").split()
-
-
-def shipped(file: str, kind: type[Kind]) -> list[Kind]:
-    lines = (home.DATA / file).read_text(encoding="utf-8").splitlines()
-    return [msgspec.json.decode(line, type=kind) for line in lines]

@@ -9,7 +9,8 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -199,15 +200,15 @@ async def chartllama(
     renderer: Plot,
     run: Run,
     *,
-    chart_types: list[str] = list(CHARTS),  # noqa: B006
-    topics: list[str] = [],  # noqa: B006
+    chart_types: tuple[str, ...] = tuple(CHARTS),
+    topics: tuple[str, ...] = (),
     topic_count: Annotated[int, Meta(ge=1)] = 100,
-    trends: list[str] = list(TRENDS),  # noqa: B006
+    trends: tuple[str, ...] = TRENDS,
     least_rows: Annotated[int, Meta(ge=1)] = 3,
     most_rows: Annotated[int, Meta(ge=1)] = 8,
     least_columns: Annotated[int, Meta(ge=2)] = 2,
     most_columns: Annotated[int, Meta(ge=2)] = 5,
-    tasks: list[Task] = list(TASKS),  # type: ignore[arg-type]  # noqa: B006
+    tasks: tuple[Task, ...] = get_args(Task),
     qa_pairs: Annotated[int, Meta(ge=1)] = 3,
     examples_in_prompt: Annotated[int, Meta(ge=0)] = 2,
     charts_at_once: Annotated[int, Meta(ge=1)] = 4,
@@ -242,13 +243,12 @@ async def chartllama(
         max_tokens_per_reply: of all calls. Not from the paper.
 
     Rejects: `no_table` (no CSV, or no description), `wrong_shape` (details: rows, columns, wanted), `no_code`,
-        `code_failed` (details: outcome, error), `no_figure` (the code ran and wrote none, or no PNG of a
-        chart's size), `unparsable` (no
-        pairs), `response_failed` (an answer whose code fails, or draws nothing; details: task, outcome),
+        `code_failed` (details: outcome, error), `no_figure` (the code ran and wrote none, or no PNG of a chart's size),
+        `unparsable` (no pairs), `response_failed` (an answer whose code fails, or draws nothing; details: task, outcome),
         `nothing_changed` (an edit whose picture is the same), `empty`, `truncated`.
     """
     pool = [row.code for row in rows]
-    chosen_topics = topics or await topic_list(run, generator, topic_count, temperature)
+    chosen_topics = list(topics) or await topic_list(run, generator, topic_count, temperature)
 
     async def ask(prompt: str) -> Reply:
         return await generator.chat(prompt, temperature=temperature, max_tokens=max_tokens_per_reply)
@@ -292,7 +292,7 @@ async def chartllama(
             examples="\n\n".join(f"```python\n{code}\n```" for code in shown) or "(none)",
         )
         for again in range(repairs + 1):
-            code = await attempt(run, lambda prompt=prompt: ask(prompt), code_of)  # type: ignore[misc]
+            code = await attempt(run, partial(ask, prompt), code_of)
             if code is None:
                 return None
             png, trouble = await draw(code)
@@ -365,7 +365,7 @@ async def chartllama(
 
 @chartllama.check
 def sizes_and_kinds(
-    chart_types: list[str], trends: list[str], tasks: list[str], least_rows: int, most_rows: int, least_columns: int, most_columns: int
+    chart_types: tuple[str, ...], trends: tuple[str, ...], tasks: tuple[str, ...], least_rows: int, most_rows: int, least_columns: int, most_columns: int
 ) -> None:  # fmt: skip
     if not chart_types or not trends or not tasks:
         raise BadInput("chartllama: chart_types, trends and tasks must each name at least one")
@@ -377,9 +377,8 @@ def sizes_and_kinds(
 
 async def topic_list(run: Run, generator: Chat, count: int, temperature: float) -> list[str]:
     reply = await generator.chat(TOPICS(count=count), temperature=temperature, max_tokens=16 * count + 64)
-    whole = (
-        reply.text.rpartition("\n")[0] if reply.truncated else reply.text
-    )  # the last line of a cut reply is half a topic
+    # The last line of a cut reply is half a topic.
+    whole = reply.text.rpartition("\n")[0] if reply.truncated else reply.text
     lines = [strip_numbering(line).strip(" -*\"'.") for line in whole.splitlines()]
     if not (found := list(dict.fromkeys(line for line in lines if line and len(line) <= 80))):
         raise BadInput(f"chartllama: {generator.model} names no topics for charts; give some with --topics")

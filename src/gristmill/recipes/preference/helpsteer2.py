@@ -172,11 +172,9 @@ async def helpsteer2(
         return note.text.strip(), note.by
 
     drawn = run.draw("generators", list({generator.model: generator for generator in generators}.values()), k=2)
-    work = [written_by(generator) for generator in drawn]
-    if writers is not None and run.rng("human").random() < human_share:
-        work.pop().close()
-        work.append(written_by_person())
-    answers = [answer for answer in await run.gather(*work) if answer is not None]
+    by_person = writers is not None and run.rng("human").random() < human_share
+    second = written_by_person() if by_person else written_by(drawn[1])
+    answers = [answer for answer in await run.gather(written_by(drawn[0]), second) if answer is not None]
     if len(answers) == 2 and answers[0][0] == answers[1][0]:
         run.reject({"response": answers[0][0]}, "same_response")
         return

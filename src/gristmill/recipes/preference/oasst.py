@@ -13,7 +13,7 @@ from gristmill.ops.prompts import Prompt
 from gristmill.ops.votes import ranked_pairs
 
 Role = Literal["prompter", "assistant"]
-State = Literal["aborted_low_grade", "halted_by_moderator", "growing", "ranking", "ready_for_export"]
+State = Literal["aborted_low_grade", "halted_by_moderator", "ready_for_export"]
 
 WRITE_ROOT = Prompt("Write the first message to an assistant, in {lang}: a question or a task.")
 WRITE_REPLY = Prompt("Write the answer of an assistant to the last message, in {lang}.")
@@ -29,6 +29,10 @@ FULL = (
 OF_ASSISTANTS = ("fails_task", "helpful")
 RED = frozenset({SPAM, "toxic", "violent", "not_appropriate", "pii", "hate_speech", "sexual_content"})
 """Labels that speak against keeping a message."""
+
+
+ATTEMPTS = 4
+"""Messages that are tried for each one that is wanted; then a tree ends smaller than its goal."""
 
 
 class TreeSpec(Row):
@@ -205,7 +209,7 @@ async def oasst(
         yield report("aborted_low_grade", 0)
         return
     nodes, number = [root], 0
-    while len(nodes) < goal_tree_size and number < 4 * goal_tree_size:
+    while len(nodes) < goal_tree_size and number < ATTEMPTS * goal_tree_size:
         open_for = [
             node
             for node in nodes

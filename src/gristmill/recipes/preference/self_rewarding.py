@@ -158,7 +158,7 @@ async def self_rewarding(
         `equal_scores`, `empty`, `truncated`; of new prompts `too_short`, `too_long`, `unsuited`, `writes_program`,
         `starts_with_punctuation`, `starts_non_ascii`, `too_similar`.
     """
-    known = list(ranked if ranked is not None else shipped())
+    known = list(ranked if ranked is not None else home.shipped("ranked_replies.jsonl", RankedReplies))
     known = run.rng("held_out").sample(known, len(known))
     held_out, taught = known[: int(judged_share * len(known))], known[int(judged_share * len(known)) :]
 
@@ -322,8 +322,3 @@ def read_prompt(reply: Reply) -> str:
     text = complete_reply(reply)
     first = next(line for line in text.splitlines() if line.strip())
     return on_one_line(first.strip().lstrip("0123456789").lstrip(".) ").strip('"') or first)
-
-
-def shipped() -> list[RankedReplies]:
-    lines = (home.DATA / "ranked_replies.jsonl").read_text(encoding="utf-8").splitlines()
-    return [msgspec.json.decode(line, type=RankedReplies) for line in lines]

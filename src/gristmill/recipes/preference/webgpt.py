@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from gristmill import Annotator, Complete, Completion, Preference, Reply, Retrieve, Row, Rows, Run, recipe
@@ -228,5 +227,4 @@ def shown(episode: Episode) -> str:
 
 @cache
 def shipped_pages() -> Rows[Page]:
-    lines = (home.DATA / "webgpt_pages.jsonl").read_text(encoding="utf-8").splitlines()
-    return Rows([msgspec.json.decode(line, type=Page) for line in lines])
+    return Rows(home.shipped("webgpt_pages.jsonl", Page))

@@ -217,8 +217,7 @@ def same(answer: str, gold: str) -> bool:
 
 
 def shipped(style: Style) -> list[Worked]:
-    lines = (home.DATA / "star_examples.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [msgspec.json.decode(line) for line in lines]
+    found = home.shipped("star_examples.jsonl", dict)
     return [
         msgspec.convert({k: v for k, v in one.items() if k != "style"}, Worked)
         for one in found
