@@ -8,9 +8,10 @@ from msgspec import Meta, field
 
 from gristmill import BadInput, Complete, Instruction, Reply, Rows, Run, recipe
 from gristmill.ops.ask import Bad
+from gristmill.ops.instructions import BANNED, admit, on_one_line
 from gristmill.ops.novelty import Novelty
 from gristmill.ops.prompts import Prompt
-from gristmill.recipes.distillation.self_instruct import BANNED, Instance, NewTask, admit, most_similar, on_one_line
+from gristmill.recipes.distillation.self_instruct import Instance, NewTask, most_similar
 
 TASKS = Prompt(
     """Write {tasks_per_call} exercises for a program that reads and writes nothing but text. Each has an instruction, an input and an output. No two should feel alike:

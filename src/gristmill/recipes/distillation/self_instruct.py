@@ -1,7 +1,6 @@
 """Self-Instruct (Wang et al. 2023, section 2): a language model extends a list of tasks, and answers them itself."""
 
 import re
-import string
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from gristmill import BadInput, Complete, Instruction, Reply, Row, Rows, Run, recipe
-from gristmill.ops.ask import Bad
+from gristmill.ops.instructions import admit, on_one_line
 from gristmill.ops.novelty import Comparison, Novelty
 from gristmill.ops.prompts import Prompt
 
@@ -97,10 +96,6 @@ Task: {instruction}
 """
 )
 
-BANNED = (
-    "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
-)  # fmt: skip
-"""Words of tasks that a language model cannot do."""
 OUTPUT = re.compile(r"Output\s*\d*\s*:")
 
 
@@ -307,10 +302,6 @@ def show_kinds(run: Run, seeds: Rows[SeedTask], clf_demos: int, non_clf_demos: i
     )
 
 
-def on_one_line(instruction: str) -> str:
-    return " ".join(instruction.split()).rstrip(":")
-
-
 def read_list(text: str, number: int) -> list[str]:
     """The instructions of a reply that goes on with a numbered list, after the `number` that stands open.
 
@@ -320,45 +311,6 @@ def read_list(text: str, number: int) -> list[str]:
     text = re.split(rf"(?:^|\n)\s*{number} ?\. ", text, maxsplit=1)[-1]
     pieces = (" ".join(piece.split()) for piece in re.split(r"\n\d+ ?\. ", text))
     return [piece[:1].upper() + piece[1:] for piece in pieces]
-
-
-def admit(
-    run: Run,
-    pool: Novelty,
-    instruction: str,
-    reply: Reply,
-    min_words: int,
-    max_words: int,
-    banned: Sequence[str] = BANNED,
-) -> Comparison | None:
-    """Filter an instruction. One that passes joins the pool at once, so that the next of its reply meets it there."""
-    if bad := objection(instruction, min_words, max_words, banned):
-        run.reject(instruction, bad.reason, source=reply, **bad.details)
-        return None
-    compared = pool.compare(instruction)
-    if compared.highest >= pool.threshold:
-        rouge_l, to = compared.highest, compared.nearest[0][0]
-        run.reject(instruction, "too_similar", source=reply, rouge_l=rouge_l, to=to)
-        return None
-    pool.add(instruction)
-    return compared
-
-
-def objection(instruction: str, min_words: int, max_words: int, banned: Sequence[str]) -> Bad | None:
-    words = len(instruction.split())
-    if words < min_words:
-        return Bad("too_short", words=words)
-    if words > max_words:
-        return Bad("too_long", words=words)
-    if found := re.search(rf"\b({'|'.join(banned)})\b", instruction, re.IGNORECASE):
-        return Bad("unsuited", word=found[0])
-    if instruction.lower().startswith("write a program"):
-        return Bad("writes_program")
-    if instruction[0] in string.punctuation:
-        return Bad("starts_with_punctuation")
-    if not instruction[0].isascii():
-        return Bad("starts_non_ascii")
-    return None
 
 
 def most_similar(compared: Comparison) -> list[Similar]:

@@ -13,11 +13,10 @@ from msgspec import Meta
 from gristmill import Chat, Completion, Lesson, Preference, Reply, Row, Rows, Run, Trainable, Training, recipe
 from gristmill import recipes as home
 from gristmill.ops.ask import Bad, complete_reply
+from gristmill.ops.instructions import admit, on_one_line
 from gristmill.ops.judge import rating
 from gristmill.ops.novelty import Novelty
 from gristmill.ops.prompts import Prompt
-from gristmill.recipes.distillation.self_instruct import admit, on_one_line
-from gristmill.recipes.self_improvement.spin import Demonstration
 
 JUDGE = Prompt(
     """Judge how well an assistant answered a user, by adding points. Start with 0, and go through these five steps:
@@ -46,6 +45,13 @@ INVENT = Prompt(
 
 class Model(Chat, Trainable, Protocol):
     """The model that answers, judges and learns."""
+
+
+class Demonstration(Row):
+    """A prompt, and a good answer."""
+
+    prompt: str
+    response: str
 
 
 class RankedReply(msgspec.Struct):
