@@ -289,6 +289,25 @@ async def test_a_cancelled_run_is_killed_and_the_loop_never_waits(link):
     assert children() <= before
 
 
+@pytest.mark.parametrize("link", ["monty", "bubblewrap"])
+@pytest.mark.parametrize(
+    ("tests", "where", "line"),
+    [
+        ("assert f(1) == 1\n\nassert g(2) == 3\n", "tests", 3),
+        ("x = 1\ny = x +\n", "tests", 2),
+        ("x = 1\nz = {}[3]\n", "tests", 2),
+        ("assert f(1) == 1\nassert f(9) == 9\n", "program", 4),
+    ],
+)
+async def test_a_verdict_of_a_check_says_whose_line_it_was(link, tests, where, line):
+    program = Program(
+        "def f(x):\n\n    if x > 5:\n        raise ValueError('big')\n    return x\ndef g(x):\n    return x\n"
+    )
+    async with Sandbox([link]) as sandbox:
+        verdict = await sandbox.check(program, tests)
+    assert (verdict.where, verdict.line) == (where, line)
+
+
 async def test_without_a_link_nothing_runs_and_the_message_says_what_to_install(monkeypatch):
     from gristmill.verify import bubblewrap
 

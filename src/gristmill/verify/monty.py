@@ -93,11 +93,12 @@ class Monty:
             verdict.outcome = "timeout" if late else "exit"
             verdict.code, verdict.message = 134, str(error)[:2000]
         except (MontyRuntimeError, MontySyntaxError) as error:
-            frames = error.traceback()
-            verdict.error, verdict.line = type(error.exception()).__name__, frames[-1].line if frames else 0
+            verdict.error, verdict.line = type(error.exception()).__name__, _line(error)
             verdict.message = error.display(format="msg")[:2000]
+            if session.where == "tests":
+                verdict.line = max(0, verdict.line - session.stubbed)
             if repr(error.exception()) == repr(session.raised):
-                session.where = "program"
+                session.where, verdict.line = "program", session.raised_at
             verdict.outcome = _outcome(verdict, session, time.monotonic() - started, limits)
             verdict.where = session.where
         except (MontyError, TypeError, ValueError, OverflowError) as error:  # a value that does not cross
@@ -133,7 +134,10 @@ class Session:
         self.pool, self.limits, self.job, self.until, self.printed = pool, limits, job, until, printed
         self.where: Any = "program"
         self.raised: BaseException | None = None
+        self.raised_at = 0
         self.defines: dict[str, None] = {}
+        self.stubbed = 0
+        """Lines of ours in front of the tests."""
 
     def __enter__(self) -> Session:
         seconds = max(0.01, self.until - time.monotonic())
@@ -165,9 +169,9 @@ class Session:
         from pydantic_monty import FunctionSnapshot, MontyComplete, MontyRuntimeError
 
         known = [name for name in program.defines if name not in BUILTINS and (names is None or name in names)]
-        if known:
-            self("".join(STUB.replace("NAME", name) for name in known))
-        step = self.session.feed_start(tests, print_callback=self.printed)
+        stubs = "".join(STUB.replace("NAME", name) for name in known)
+        program.stubbed = stubs.count("\n")
+        step = self.session.feed_start(stubs + tests, print_callback=self.printed)  # one way there and back less
         while not isinstance(step, MontyComplete):
             if time.monotonic() >= self.until or self.job.cancelled:
                 raise OverTime
@@ -177,7 +181,7 @@ class Session:
                 try:
                     answer = {"return_value": program.call(asked[10:], step.args, step.kwargs)}
                 except MontyRuntimeError as error:
-                    program.raised = error.exception()
+                    program.raised, program.raised_at = error.exception(), _line(error)
                     if isinstance(program.raised, MemoryError | TimeoutError | RecursionError):
                         raise
                     answer = {"exception": program.raised}  # the tests may expect it
@@ -215,6 +219,11 @@ def plain(value: Any) -> Any:
             plain(item)
         return value
     raise TypeError(f"{kind.__name__} does not cross")
+
+
+def _line(error: Any) -> int:
+    frames = error.traceback()
+    return frames[-1].line if frames else 0
 
 
 def _outcome(verdict: Verdict, session: Session, seconds: float, limits: Limits) -> Outcome:
