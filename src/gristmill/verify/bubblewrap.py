@@ -109,6 +109,7 @@ class Bubblewrap:
     def start(self) -> None:
         if sys.platform != "linux":
             raise SandboxTrouble("bubblewrap is for Linux only")
+        visible = importable(self.packages, self.install)  # first: their extras bring bubblewrap too
         if os.geteuid() == 0:
             # RLIMIT_NPROC does not bind root. As the program's outer user, nobody also owns nothing of the host.
             self.options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -144,7 +145,7 @@ class Bubblewrap:
             python = os.path.realpath(python)
         if not python.startswith("/usr/local/"):  # what else was installed there is none of the program's business
             self.base += ["--size", "4096", "--tmpfs", "/usr/local", "--remount-ro", "/usr/local"]
-        for path in importable(self.packages, self.install):
+        for path in visible:
             if self.options and not self._runs(["/usr/bin/test", "-r", str(path)]):
                 raise SandboxTrouble(
                     f"the sandbox's user, nobody, cannot read {path}: move the environment, or allow it"
