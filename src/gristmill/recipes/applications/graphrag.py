@@ -232,8 +232,8 @@ async def graphrag(
     communities are those of the largest connected part, by hierarchical Leiden. A report is written from the edges of a
     community, those with the best connected ends first, as far as they fit; where they do not, the largest of its parts
     stand in it by their own reports. (Edge et al. 2024, arXiv:2404.16130, sections 2 and 3; the released code for formats
-    and defaults.) The wording of the questions' prompts is in the paper's appendix and was not seen. Its comparison with
-    plain retrieval by a judge is an evaluation and not here; nor are claims.
+    and defaults.) The wording of the questions' prompts is in the paper's appendix and was not seen. Its comparison
+    with plain retrieval by a judge is `graphrag-judge`; claims are not here.
 
     Args:
         description: what the corpus is about, in a sentence; all that the questions are made from.
