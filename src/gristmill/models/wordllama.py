@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gristmill.errors import BadInput
 from gristmill.models import local, weights
@@ -48,7 +50,7 @@ class WordLlama:
     async def start(self) -> None:
         require("wordllama:", "embed", "wordllama")
         if self._vectors is None:
-            self._vectors = await self._lane.do(_load)
+            self._vectors = await self._lane.do(load)
 
     async def answer(self, question: Question, n: int) -> Answer:
         if question.kind != "embed":
@@ -57,19 +59,29 @@ class WordLlama:
         return Answer(vectors, Usage(tokens))
 
     def _embed(self, texts: list[str]) -> tuple[list[list[float]], int]:
-        # A lone surrogate is text to Python, and none to the tokenizer.
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        found = self._vectors.embed(clean)
+        clean = list(map(_encodable, texts))
         tokens = sum(sum(encoding.attention_mask) for encoding in self._vectors.tokenize(clean))
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        unit = found / np.where(lengths > 0, lengths, 1)
-        return np.round(unit.astype(np.float64), DECIMALS).tolist(), tokens
+        return vectors(self._vectors, texts).tolist(), tokens
 
     async def close(self) -> None:
         await self._lane.close()
 
 
-def _load() -> Any:
+def vectors(model: Any, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """A row of length 1 for each text, rounded; of zeros for one without a word."""
+    found = model.embed([_encodable(text) for text in texts]) if texts else np.zeros((0, DIMENSIONS))
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = np.round((found / np.where(lengths > 0, lengths, 1)).astype(np.float64), DECIMALS)
+    return unit
+
+
+def _encodable(text: str) -> str:
+    """A lone surrogate is text to Python, and none to the tokenizer."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def load() -> Any:
+    """The library's model. Raises BadInput where its files are others than those that answers are journaled for."""
     found = importlib.util.find_spec("wordllama")
     assert found is not None
     assert found.origin is not None

@@ -1,0 +1,59 @@
+"""Texts as vectors, for measures: the light embedder where it is installed, else hashed word and letter n-grams."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+
+from gristmill import packages
+from gristmill.ops.vectors import Vectors
+
+HASHED = 256
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """How texts become vectors of length 1, and its name for the report."""
+
+    name: str
+    embed: Callable[[Sequence[str]], Vectors]
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        return normalised(self.embed(texts))
+
+
+def normalised(vectors: Vectors) -> Vectors:
+    """Rows of length 1; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Vectors = vectors / np.where(lengths == 0, 1.0, lengths)
+    return found
+
+
+def light() -> Embedder:
+    """`wordllama` (256 dimensions) where it is installed, else `hashed`."""
+    if not packages.version("wordllama"):
+        return Embedder(f"hashed:{HASHED}", hashed)
+    from gristmill.models import wordllama
+
+    model = wordllama.load()
+    return Embedder(f"wordllama:{wordllama.CONFIG}", lambda texts: wordllama.vectors(model, texts))
+
+
+def hashed(texts: Sequence[str]) -> Vectors:
+    """Signed hashing of words and of three letters within words, damped counts. Knows nothing of meaning: it sees which
+    texts share words. The same on every machine."""
+    found = np.zeros((len(texts), HASHED))
+    for row, text in enumerate(texts):
+        counts: dict[str, int] = {}
+        for word in re.findall(r"\w+", text.lower()):
+            for part in (word, *(f"#{word[at : at + 3]}" for at in range(len(word) - 2))):
+                counts[part] = counts.get(part, 0) + 1
+        for part, count in counts.items():
+            code = zlib.crc32(part.encode("utf-8", "surrogatepass"))
+            found[row, code % HASHED] += (1 if code >> 31 else -1) * (1 + log(count))
+    return found
