@@ -18,8 +18,9 @@ from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, copy_pictures, keep_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import Config, Part, Result, Watcher, config_of, execute, input_file
+from gristmill.infer import row_type
 from gristmill.rows import Row, columns, required
-from gristmill.seeds import read
+from gristmill.seeds import kind_in, read
 
 DEFAULT_TARGET = 10
 """Rows, for recipes that would go on for ever."""
@@ -78,6 +79,9 @@ def prepare(
     source = _seed_source(first, seeds)
     if source is not None:
         config.seeds = str(source) if isinstance(source, (str, Path)) else "given from Python"
+    if chain.reads_any:
+        source = _again(source)
+        first = _read_any(chain, config, source, mapping)
     model = said.get("model") if model is None else model
     parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
     further = _input_sources(chain, inputs)
@@ -209,7 +213,7 @@ async def arerun(
     if isinstance(recipe, (str, Chain)):  # steps were put in, taken out or changed
         chain, said = open_chain(recipe)
     else:
-        chain, said = chain_of(config, recipe), {}
+        chain, said = chain_of(config, recipe, same_seeds=seeds is None), {}
     config.seed = next(value for value in (seed, said.get("seed"), config.seed) if value is not None)
     target = next((t for t in (target, said.get("target"), config.target) if t is not None), None)
     given: dict[str, Any] = {
@@ -224,6 +228,12 @@ async def arerun(
     for name, value in limits(chain, given).items():
         setattr(config, name, value)
     check_target(chain, config.target)
+    if chain.reads_any:
+        if seeds is None and config.reads:
+            chain.read(row_type(config.reads))
+        else:
+            seeds = _again(_seed_source(chain.steps[0].method, said.get("seeds") if seeds is None else seeds))
+            _read_any(chain, config, seeds, mapping)
     model = said.get("model") if model is None else model
     parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
     folder = Path(out) if out is not None else next_folder(chain.name)
@@ -330,6 +340,18 @@ def _seed_source(method: Recipe, seeds: str | Path | Iterable[Any] | None) -> st
             "JSONL, JSON, CSV, Parquet, a folder of texts or hf:NAME"
         )
     return recipes.DATA / method.seeds
+
+
+def _again(source: Any) -> Any:
+    """A source that can be read twice: for its columns, and for its rows."""
+    return source if source is None or isinstance(source, (str, Path)) else list(source)
+
+
+def _read_any(chain: Chain, config: Config, source: Any, mapping: Mapping[str, str] | None) -> Recipe:
+    """Let a chain that reads any rows read those of a source. Returns its first recipe, for these."""
+    config.reads = kind_in(source, mapping)
+    chain.read(row_type(config.reads))
+    return chain.steps[0].method
 
 
 def content_columns(row_type: type[Row]) -> list[str]:

@@ -13,6 +13,7 @@ from gristmill.chain import Chain, Step
 from gristmill.contract import Recipe
 from gristmill.errors import BadInput, nearest
 from gristmill.execute import Config, Part, StepConfig
+from gristmill.infer import row_type
 from gristmill.ops import prompts as prompt_texts
 
 Wall = float | Mapping[str, float] | None
@@ -29,8 +30,9 @@ def open_chain(recipe: str | Recipe | Chain) -> tuple[Chain, dict[str, Any]]:
     return Chain([recipe]), {}
 
 
-def chain_of(config: Config, recipe: Recipe | Chain | None = None) -> Chain:
-    """The chain of a run again, with its settings; `recipe` where its recipes cannot be found by name."""
+def chain_of(config: Config, recipe: Recipe | Chain | None = None, *, same_seeds: bool = True) -> Chain:
+    """The chain of a run again, with its settings; `recipe` where its recipes cannot be found by name. A first step that
+    reads any rows reads those that it read then, unless there will be other seeds."""
     steps = config.steps
     given: list[str | Recipe] = [step.recipe for step in steps]
     if isinstance(recipe, Recipe):
@@ -45,7 +47,10 @@ def chain_of(config: Config, recipe: Recipe | Chain | None = None) -> Chain:
     ]
     for step, kept in zip(found, steps, strict=True):
         step.settings = dict(kept.settings)  # not by keyword: a parameter may be called as one of Step's own
-    return Chain(found)
+    chain = Chain(found)
+    if same_seeds and chain.reads_any and config.reads:
+        chain.read(row_type(config.reads))
+    return chain
 
 
 def parts_of(

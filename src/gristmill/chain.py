@@ -35,7 +35,7 @@ import msgspec
 from gristmill import recipes
 from gristmill.contract import NAME, Recipe, type_name
 from gristmill.errors import BadInput, nearest
-from gristmill.rows import columns, required
+from gristmill.rows import Row, columns, required
 
 
 class Step:
@@ -89,6 +89,19 @@ class Chain:
         named = _named([step if isinstance(step, Step) else Step(step) for step in steps])
         self.steps = _ordered(named)
         for before, after in zip(self.steps, self.steps[1:], strict=False):
+            after.method = after.method.on(before.method.tables[0])
+            check_fit(before, after)
+
+    @property
+    def reads_any(self) -> bool:
+        """Whether the first step works on rows of any type, and that type is not known yet."""
+        return self.steps[0].method.seed is Row
+
+    def read(self, kind: type[Row]) -> None:
+        """Say of which type the rows are that the first step reads."""
+        self.steps[0].method = self.steps[0].method.on(kind)
+        for before, after in zip(self.steps, self.steps[1:], strict=False):
+            after.method = after.method.on(before.method.tables[0])
             check_fit(before, after)
 
     @property
@@ -160,6 +173,8 @@ def check_fit(before: Step, after: Step) -> None:
     between = f"chain: {before.name!r} and {after.name!r} do not fit"
     if read is None:
         raise BadInput(f"{between}: {after.name!r} makes rows from nothing, so it can only come first")
+    if made is Row:
+        return  # of a type that is not known yet: `Chain.read` looks again
     given, wanted = typing.get_type_hints(made), typing.get_type_hints(read)
     have = columns(made)
     for column, source in after.mapping.items():

@@ -1,7 +1,7 @@
 """`@recipe`: a method is an async function, and its signature is the contract.
 
 Read from the signature, once, at decoration:
-- the first parameter's type gives the shape: a row type ("row": called once a seed row), `Rows[T]` ("set": it sees the
+- the first parameter's type gives the shape: `Row` itself stands for rows of any type; a row type ("row": called once a seed row), `Rows[T]` ("set": it sees the
   whole set), anything else ("draw": it makes rows from nothing, called once a draw);
 - parameters typed by a capability (`Chat`, `list[Chat]`, `Chat | None`) are roles;
 - `run: Run` is the engine's side;
@@ -15,7 +15,7 @@ import re
 import types
 import typing
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -84,6 +84,12 @@ class Recipe:
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncIterator[Row]:
         return self.fn(*args, **kwargs)
 
+    def on(self, kind: type[Row]) -> Recipe:
+        """This recipe for rows of one type, where it reads any: what it yields as `Row` is then of that type."""
+        if self.seed is not Row:
+            return self
+        return replace(self, seed=kind, tables=tuple(kind if made is Row else made for made in self.tables))
+
     def check(self, fn: Callable[..., None]) -> Callable[..., None]:
         """Register a check of parameters, run once before the first call. It takes those that it names."""
         if unknown := set(inspect.signature(fn).parameters) - set(self.parameters):
@@ -143,7 +149,7 @@ class Recipe:
             "summary": self.summary,
             **self.survey,
             "shape": self.shape,
-            "reads": list(columns(self.seed)) if self.seed else [],
+            "reads": "any rows" if self.seed is Row else list(columns(self.seed)) if self.seed else [],
             "inputs": {
                 name: {"reads": list(columns(kind)), "optional": name in self.optional_inputs}
                 for name, kind in self.inputs.items()

@@ -28,6 +28,7 @@ from gristmill.engine.stage import Bound, Stage
 from gristmill.engine.tally import Tally
 from gristmill.errors import BadInput, DiskTrouble, GristmillError, Stopped, nearest
 from gristmill.export.card import Made, write_card
+from gristmill.infer import Kind
 from gristmill.models.protocol import Backend
 from gristmill.ops import prompts as prompt_texts
 from gristmill.rows import Rows, table
@@ -59,6 +60,8 @@ class Config(msgspec.Struct, kw_only=True):
     role_max_tokens: dict[str, int] = {}
     max_candidates: int | None = None
     concurrency: int | None = None
+    reads: Kind | None = None
+    """The columns of the seeds, where the first recipe reads rows of any type."""
     seeds: str = ""
     """Where the seeds came from, for people; what was read is in `inputs/`."""
 

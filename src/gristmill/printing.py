@@ -22,14 +22,14 @@ def explain_parts(console: Any, method: Recipe) -> None:
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     if method.seed:
         needed = required(method.seed)
-        names = ", ".join(c if c in needed else f"[{c}]" for c in columns(method.seed))
+        names = ", ".join(c if c in needed else f"[{c}]" for c in columns(method.seed)) or "rows of any kind"
         whole = "the whole set" if method.shape == "set" else "row by row"
         shipped = f"; without --seeds the shipped {method.seeds}" if method.seeds else ""
         grid.add_row("reads", plain_text(f"{names} ({whole}{shipped})"))
     else:
         grid.add_row("reads", "nothing: it makes rows from nothing")
     for kind in method.tables:
-        grid.add_row("makes", plain_text(f"{kind.__name__}: {', '.join(columns(kind))}"))
+        grid.add_row("makes", plain_text(f"{kind.__name__}: {', '.join(columns(kind)) or 'what it read'}"))
     for role, needs in method.roles.items():
         extra = " (several)" if needs.many else " (optional)" if needs.optional else ""
         grid.add_row("role", plain_text(f"{role}: {' + '.join(sorted(needs.needs))}{extra}"))

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from gristmill.errors import BadInput
+from gristmill.infer import Kind, kind_of
 from gristmill.pictures import take
-from gristmill.rows import Row, columns, pictures, required, seed_ids
+from gristmill.rows import Row, columns, content, pictures, required, seed_ids
 
 TEXTS = {".txt", ".md", ".rst"}
 KINDS = "JSONL, JSON, CSV, TSV, Parquet, a folder of .txt or .md files, a run's folder, or hf:NAME[:SPLIT]"
@@ -46,6 +47,11 @@ def read(
         BadInput: what cannot be read, with file, line and column.
     """
     return seed_ids(_typed(source, row_type, dict(mapping or {}), chunk, folder))
+
+
+def kind_in(source: str | Path | Iterable[Any], mapping: Mapping[str, str] | None = None) -> Kind:
+    """The columns of a source, for a recipe that reads rows of any type. Reads all of it."""
+    return kind_of(_records(source, None), dict(mapping or {}))
 
 
 def _base(source: str | Path | Iterable[Any]) -> Path:
@@ -79,6 +85,8 @@ def _typed(
             shown = {name: getattr(record, name) for name in shows}
             yield msgspec.structs.replace(record, id="", lineage=None, **_taken(shown, shows, base, folder, where))
             continue
+        if isinstance(record, Row):  # of another type
+            record = content(record)
         plain = {mapping.get(key, key): value for key, value in record.items() if key not in ("id", "lineage")}
         if "id" in mapping:
             plain[mapping["id"]] = record["id"]

@@ -1,0 +1,137 @@
+"""Recipes that read rows of any type: what type the rows are, and that it stays so over chains, resumes and reruns."""
+
+import json
+from collections.abc import AsyncIterator
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+import gristmill
+from gristmill import BadInput, Chat, Document, Instruction, Preference, Row, Rows, Run, Step, recipe
+from gristmill.infer import kind_of, row_type
+from gristmill.rows import columns
+from gristmill.testing import Scripted, folder, replay, run
+
+
+@recipe("short")
+async def short(row: Row, run: Run, *, column: str = "text", most: int = 5) -> AsyncIterator[Row]:
+    """Short rows of any kind.
+
+    Args:
+        column: that is measured.
+        most: characters.
+    """
+    if len(getattr(row, column)) <= most:
+        yield row
+    else:
+        run.reject(row, "long")
+
+
+@recipe("asked")
+async def asked(row: Row, run: Run, judge: Chat) -> AsyncIterator[Row]:
+    """Rows of which a model says yes."""
+    if (await judge.chat(f"Keep? {msgspec.json.encode(row).decode()}")).text == "yes":
+        yield row
+
+
+@recipe("odd")
+async def odd(rows: Rows[Row], run: Run) -> AsyncIterator[Row]:
+    """Every other row of a set."""
+    for row in rows[::2]:
+        yield row
+
+
+@recipe("shout")
+async def shout(row: Document) -> AsyncIterator[Instruction]:
+    """Texts as instructions."""
+    yield Instruction(instruction=row.text.upper(), output="ok")
+
+
+RECORDS = [{"text": "abc", "stars": 3, "tags": ["x"]}, {"text": "abcdefgh", "stars": None, "tags": []}]
+
+
+async def test_a_filter_yields_what_came_in_with_all_its_columns():
+    done = await run(short, RECORDS)
+    [row] = done.rows
+    assert (row.text, row.stars, row.tags) == ("abc", 3, ["x"])
+    assert isinstance(row, Document)
+    assert pq.read_table(done.tables["record"]).column_names == ["id", "text", "stars", "tags", "lineage"]
+    assert dict(done.reject_counts) == {"long": 1}
+
+
+async def test_in_a_chain_it_takes_the_type_of_the_step_before():
+    chain = gristmill.Chain([shout, Step(short, column="instruction"), odd])
+    done = await gristmill.arun(
+        chain, seeds=[{"text": t} for t in ("a", "b", "too long a text", "c")], out=folder() / "run"
+    )
+    assert [type(row) for row in done.rows] == [Instruction, Instruction]
+    assert [row.instruction for row in done.rows] == ["A", "C"]
+    assert list(done.tables) == ["instruction"]
+
+
+async def test_it_may_come_first_and_what_follows_must_fit():
+    done = await gristmill.arun(gristmill.Chain([short, shout]), seeds=RECORDS, out=folder() / "run")
+    assert [row.instruction for row in done.rows] == ["ABC"]
+    with pytest.raises(BadInput, match="reads 'text'"):
+        await gristmill.arun(gristmill.Chain([odd, shout]), seeds=[{"body": "x"}], out=folder() / "run")
+
+
+async def test_a_resume_and_a_replay_read_the_same_columns(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    done = await run(
+        asked, tmp_path / "rows.jsonl", judge=Scripted(lambda q: "yes" if "abc" in q.messages[0].content else "no")
+    )
+    assert [(row.text, row.stars) for row in done.rows] == [("abc", 3), ("abcdefgh", None)]
+    again = await replay(done, model=Scripted())
+    assert [msgspec.to_builtins(row) for row in again.rows] == [msgspec.to_builtins(row) for row in done.rows]
+    resumed = await gristmill.aresume(done.folder, recipe=asked, model=Scripted())
+    assert (len(resumed.rows), resumed.calls) == (2, 0)
+
+
+async def test_a_rerun_may_read_rows_of_another_kind():
+    done = await run(short, RECORDS)
+    again = await gristmill.arerun(
+        done.folder, recipe=short, seeds=[{"body": "ab"}], settings={"column": "body"}, out=folder() / "again"
+    )
+    assert [(type(row).__name__, row.body) for row in again.rows] == [("Record", "ab")]
+
+
+async def test_rows_of_memory_keep_the_name_of_their_type_and_generators_are_read_once():
+    done = await run(short, (Document(text=text) for text in ("a", "b")))
+    assert list(done.tables) == ["document"]
+    assert [row.text for row in done.rows] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("records", "base", "found"),
+    [
+        ([{"instruction": "a", "output": "b", "score": 1.5}], Instruction, {"instruction": "str", "output": "str", "score": "float"}),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], Preference, {"prompt": "str", "chosen": "str", "rejected": "str"}),
+        ([{"x": 1}, {"x": 2.5}], Row, {"x": "float"}),
+        ([{"x": 1}, {}], Row, {"x": "int?"}),
+        ([{}, {"x": 1}], Row, {"x": "int?"}),
+        ([{"x": 1}, {"x": "1"}], Row, {"x": "any"}),
+        ([{"x": None}], Row, {"x": "any?"}),
+        ([{"x": True}, {"x": 1}], Row, {"x": "any"}),
+        ([{"x": {"a": 1}}], Row, {"x": "any"}),
+        ([{"text": 5}], Row, {"text": "int"}),
+        ([{"messages": [{"role": "user", "content": "hi"}]}], gristmill.Conversation, {"messages": "turns"}),
+    ],
+)  # fmt: skip
+def test_columns_have_the_type_that_all_their_values_have(records, base, found):
+    kind = kind_of(((f"row {n}", record) for n, record in enumerate(records)), {})
+    assert kind.columns == found
+    made = row_type(kind)
+    assert made.__mro__[1] is base
+    assert set(columns(made)) >= set(found)
+    for record in records:
+        assert msgspec.convert(record, made)
+
+
+def test_mapped_columns_have_their_new_names_and_others_must_be_names():
+    assert kind_of([("row 1", {"body text": "a"})], {"body text": "text"}).columns == {"text": "str"}
+    with pytest.raises(BadInput, match="row 1: a column is called 'body text'"):
+        kind_of([("row 1", {"body text": "a"})], {})
+    with pytest.raises(BadInput, match="no rows"):
+        kind_of([], {})
