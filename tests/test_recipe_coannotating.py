@@ -8,7 +8,7 @@ from gristmill import BadInput, Refused
 from gristmill.models.annotation import Note
 from gristmill.models.annotator import Script
 from gristmill.ops.votes import entropy
-from gristmill.recipes.augmentation.coannotating import VARIANTS, coannotating
+from gristmill.recipes.augmentation.coannotating import VARIANTS, coannotating, sureness
 from gristmill.testing import Scripted, replay, run
 
 LABELS = ["positive", "negative"]
@@ -158,12 +158,53 @@ async def test_an_answer_in_words_names_exactly_one_label(answer, vote):
 
 @pytest.mark.parametrize(
     ("answer", "vote"),
-    [("b", "negative"), ("(A)", "positive"), ("The answer is B.", "negative"), ("c", "unreadable"), ("Both", "unreadable"), ("a bad one", "positive")],
+    [("b", "negative"), ("(A)", "positive"), ("The answer is B.", "negative"), ("c", "unreadable"), ("Both", "unreadable"),
+     ("The right option is B.", "negative"), ("The correct answer is B", "negative"), ("**B) negative**", "negative"), ("A: positive", "positive"),
+     ("The answer is option B", "negative"), ("B\nIt is negative.", "negative"), ("a bad one", "unreadable"), ("A negative one", "unreadable")],
 )  # fmt: skip
 async def test_a_letter_stands_for_its_option(answer, vote):
     script = model(lambda prompt: answer if kind_of(prompt) == "choice" else says(prompt, "positive"))
     done = await run(coannotating, ROWS[:1], annotator=script, people=people()[0], share=0)
     assert done.rows[0].votes[6] == vote
+
+
+@pytest.mark.parametrize(
+    ("answer", "votes"),
+    [
+        ("The statement is not true.", ["negative", "positive"]),
+        ("It isn't true", ["negative", "positive"]),
+        ("It isn’t quite true.", ["negative", "positive"]),
+        ("Not false", ["positive", "negative"]),
+        ("True, and not false.", ["positive", "negative"]),
+        ("That is not positive: false.", ["negative", "positive"]),
+        ("Neither true nor false", ["unreadable", "unreadable"]),
+        ("Not true, not false", ["unreadable", "unreadable"]),
+    ],
+)
+async def test_a_negation_turns_round_what_is_said_of_a_statement(answer, votes):
+    script = model(lambda prompt: answer if "Statement:" in prompt else says(prompt, "positive"))
+    done = await run(coannotating, ROWS[:1], annotator=script, people=people()[0], share=0)
+    assert done.rows[0].votes[3:5] == votes
+
+
+async def test_a_label_within_another_is_told_whatever_the_case():
+    labels = ["Good", "very good"]
+    done = await run(
+        coannotating, ROWS[:1], annotator=model(lambda _: "Very good"), people=people()[0], labels=labels, share=1
+    )
+    assert done.rows[0].votes[0] == "very good"
+
+
+async def test_of_a_pair_both_texts_are_shown_to_the_model_to_people_and_to_the_classifier():
+    pytest.importorskip("sklearn")
+    pair = [{"text": "0 positive row", "text2": "It rains.", "gold": "positive"}]
+    asked, seen, embedder = model(), [], Scripted(lambda q: [1.0, 0.0])
+    person = Script(lambda task, _: seen.append(task.text) or Note(by="ann", labels=["positive"]))
+    done = await run(coannotating, pair, annotator=asked, people=person, share=0, test=pair, embedder=embedder)
+    assert len(asked.prompts) == 9
+    assert all(text.index("0 positive row") < text.index("It rains.") for text in [*asked.prompts, *seen])
+    assert {"It rains." in question.texts[0] for question in embedder.questions} == {True}
+    assert (done.rows[0].text, done.rows[0].text2) == ("0 positive row", "It rains.")
 
 
 async def test_of_three_labels_a_statement_is_put_for_each_and_the_vote_is_the_one_affirmed():
@@ -210,6 +251,18 @@ async def test_sureness_is_averaged_and_taken_from_one():
     assert done.rows[0].votes == ["positive", "negative", "positive"]
 
 
+@pytest.mark.parametrize(
+    ("said", "sure"),
+    [
+        ("positive\n80/100", 0.8), ("positive\n80 out of 100", 0.8), ("positive\n0.8", 0.8), ("positive\n8/10", 0.8), ("positive\n80%", 0.8),
+        ("1. positive\n2. 80", 0.8), ("positive\nI am 80% sure, as 3 words say so", 0.8), ("positive, 80", 0.8), ("positive\n1.0", 1.0),
+        ("positive\n1", 0.01), ("positive\n0.5%", 0.005), ("5 stars\n80", 0.8), ("positive\n800", 0.0), ("positive\nvery", 0.0), ("", 0.0), (None, 0.0),
+    ],
+)  # fmt: skip
+def test_how_sure_an_answer_says_it_is(said, sure):
+    assert sureness(said) == pytest.approx(sure)
+
+
 async def test_by_chance_the_split_has_nothing_to_do_with_the_votes():
     rows = [{"text": f"{n % 5} positive row {n}"} for n in range(40)]
     done = await run(coannotating, rows, annotator=model(), people=people()[0], uncertainty="random", share=0.5)
@@ -254,6 +307,17 @@ async def test_a_classifier_is_trained_on_the_labels_of_each_share_and_tried_on_
     assert shares[0].classifier_quality == 1.0
     assert shares[-1].classifier_quality == 0.25
     assert shares[0].lineage.parents[0].startswith("classifier:")
+
+
+async def test_without_one_readable_vote_there_is_no_classifier_for_the_labels_of_the_model_alone():
+    pytest.importorskip("sklearn")
+    embedder = Scripted(lambda q: [1.0, 0.0] if "positive" in q.texts[0] else [0.0, 1.0])
+    done = await run(
+        coannotating, GOLD, annotator=model(lambda _: "Hm."), people=people()[0], embedder=embedder, test=GOLD, human="gold"
+    )  # fmt: skip
+    shares = list(done.iterate("co_annotating_share"))
+    assert [one.classifier_quality is None for one in shares] == [False] * 5 + [True]
+    assert shares[0].classifier_quality == 1.0
 
 
 async def test_people_who_skip_leave_no_label():

@@ -7,10 +7,11 @@ from gristmill.models.annotation import Comparing, Note, Writing
 from gristmill.models.annotator import Script
 from gristmill.recipes.preference.helpsteer2 import ASPECTS, helpsteer2
 from gristmill.recipes.preference.helpsteer2_clean import helpsteer2_clean
-from gristmill.recipes.preference.helpsteer2_prompts import helpsteer2_prompts
+from gristmill.recipes.preference.helpsteer2_prompts import helpsteer2_prompts, without_code
 from gristmill.testing import Scripted, replay, run
 
 ONE = [{"messages": [{"role": "user", "content": "Name a planet."}]}]
+SEEDS = [{"messages": [{"role": "user", "content": f"Name planet {n}."}]} for n in range(20)]
 MANY = [
     {
         "messages": [
@@ -102,7 +103,7 @@ async def test_who_skips_is_replaced_and_too_few_ratings_are_no_row():
 
 
 async def test_the_two_answers_come_from_different_models_that_chance_draws():
-    done = await rate(raters(3, 3, 3)[0], seeds=[{"messages": [{"role": "user", "content": f"Name planet {n}."}]} for n in range(20)], generators=models("a", "b", "c"))  # fmt: skip
+    done = await rate(raters(3, 3, 3)[0], seeds=SEEDS, generators=models("a", "b", "c"))
     pairs = [(first.generator, second.generator) for first, second in zip(done.rows[::2], done.rows[1::2], strict=True)]
     assert all(first != second for first, second in pairs)
     assert len(set(pairs)) > 3
@@ -143,6 +144,63 @@ async def test_people_see_the_conversation_and_compare_where_it_is_wanted():
     [liked] = done.iterate("help_steer_preference")
     assert (liked.chosen, liked.strength) == (done.rows[1].response, 2)
     assert liked.reasons == ["It says why."] * 3
+
+
+@pytest.mark.parametrize(("given", "strength"), [((1, 2), 2), ((-2, -1), -2), ((1, 1, 2), 1), ((-1, 1), None), ((-1, -1, 1), None)])  # fmt: skip
+async def test_the_mean_of_preferences_is_rounded_away_from_zero_and_dropped_at_zero(given, strength):
+    def say(task, number):
+        if not isinstance(task, Comparing):
+            return Note(by=f"r{number}", ratings=dict.fromkeys(ASPECTS, 2))
+        return Note(by=f"r{number}", preference=given[number]) if number < len(given) else Note(by="z", skipped=True)
+
+    done = await rate(Script(say), generators=models("a", "b"), compare=True)
+    assert [row.strength for row in done.iterate("help_steer_preference")] == ([strength] if strength else [])
+    if strength is None:
+        assert [(r.reason, r.details["preferences"]) for r in done.rejects] == [("disagreement", list(given))]
+
+
+@pytest.mark.parametrize("options", [{"fewest": 4, "most": 3}, {"agreeing": 4}, {"fewest": 2}])
+async def test_counts_of_ratings_that_do_not_fit_are_refused(options):
+    with pytest.raises(BadInput, match="agreeing <= fewest <= most"):
+        await rate(raters(3, 3, 3)[0], **options)
+
+
+async def test_who_wrote_an_answer_neither_rates_nor_compares_it():
+    questions = []
+
+    class Asked(Script):
+        async def answer(self, question, n):
+            questions.append(question)
+            return await super().answer(question, n)
+
+    def say(task, number):
+        by = ["wanda", "b", "c", "d", "e"][number]  # as a model in a person's place, which knows no `without`
+        if isinstance(task, Comparing):
+            return Note(by=by, preference=3 if by == "wanda" else -1)
+        return Note(by=by, ratings=dict.fromkeys(ASPECTS, 2) | {"helpfulness": 0 if by == "wanda" else 3})
+
+    people = Asked(say)
+    writer = Script(lambda task, _: Note(by="wanda", text="Neptune, far out."))
+    done = await rate(
+        people, generators=models("x", "y"), writers=writer, human_share=1.0, compare=True, most=5, agreeing=2
+    )
+    without = {q.task.text: q.sampling.get("without") for q in questions if not isinstance(q.task, Comparing)}
+    assert without == {"Neptune, far out.": ["wanda"], done.rows[0].response: None}
+    assert [one.by for one in done.rows[1].ratings if one.by == "wanda"] == []
+    assert any(one.by == "wanda" for one in done.rows[0].ratings)
+    assert [q.sampling["without"] for q in questions if isinstance(q.task, Comparing)] == [["wanda"]]
+    [liked] = done.iterate("help_steer_preference")
+    assert liked.strength == -1
+
+
+async def test_a_writer_with_the_name_of_the_model_is_no_second_generator():
+    writer = Script(lambda task, _: Note(by="a", text="Neptune, far out."))
+    people, asked = raters(3, 3, 3)
+    done = await rate(people, SEEDS, writers=writer, human_share=1.0, generators=models("a", "b"))
+    assert asked
+    assert {reject.reason for reject in done.rejects} == {"same_generator"}
+    assert {row.generator for row in done.rows[::2]} == {"b"}
+    assert len(done.rows) == 2 * (20 - len(done.rejects))
 
 
 async def test_a_person_writes_the_second_answer_where_writers_are_named():
@@ -223,6 +281,59 @@ async def test_other_languages_and_code_alone_are_left_out():
     assert [row.messages[0].content[:3] for row in german.rows] == ["Wie"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "let me know what you think of it",
+        "public transport in Paris",
+        "return policy of a small shop",
+        "class ideas for a teacher",
+        "import duties",
+        "function of the liver",
+        "for (almost) everybody",
+        "I bought:\na cup of flour;\na litre of milk;",
+        "Find the slope.\ny = 2x + 1, and why is it so",
+    ],
+)
+def test_english_is_no_code(text):
+    assert without_code(text).split() == text.split()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nimport sys\nprint(os.getcwd())",
+        "import numpy as np\nx = np.ones(3)\ny = x + x",
+        "from a import b\ndef f(x):\n    return x",
+        "class Foo(Bar):\n    x = 1",
+        "public class Foo {\n  private final String name;\n  public void f() {\n  }\n}",
+        "const a = 5\nlet b = f(a)\nif (a > b) {\n  return b;\n}",
+        "function f(x) {\n  return x;\n}",
+        "#include <stdio.h>\nfor (int i = 0; i < 5; i++)\n  foo.bar(i);",
+        "SELECT a FROM b",
+    ],
+)
+def test_code_is_told_by_its_syntax(text):
+    assert without_code(text) == ""
+
+
+async def test_all_that_a_user_says_is_judged_and_not_the_last_message_alone():
+    def turns(*texts):
+        return {"messages": [{"role": "user", "content": text} for text in texts]}
+
+    rows = [
+        turns("How should I water the garden in a dry summer?", "Why?"),
+        turns("Wie entferne ich einen Fleck aus dem Teppich, ohne dass er bleicht?", "Ok, and?"),
+        turns("Why does this print twice?", "print(1)\nprint(2)"),
+    ]
+    judge, embedder = Scripted(lambda _: "3"), Scripted(by_topic)
+    done = await run(helpsteer2_prompts, rows, classifier=judge, embedder=embedder)
+    assert [row.messages[0].content[:8] for row in done.rows] == ["How shou", "Why does"]
+    assert [reject.reason for reject in done.rejects] == ["language"]
+    assert any("in a dry summer?\n\nWhy?" in prompt for prompt in judge.prompts)
+    assert any("in a dry summer?\n\nWhy?" in question.texts[0] for question in embedder.questions)
+
+
 async def test_a_rating_that_is_none_leaves_the_prompt_out():
     done = await choose(COOKING[:2], "rather complex")
     assert [reject.reason for reject in done.rejects] == ["no_rating"] * 2
@@ -246,6 +357,24 @@ async def test_a_rater_who_stands_apart_is_left_out_and_the_means_are_made_anew(
     assert people["odd"].apart == pytest.approx((3.5 + 3) / 2)
     few = await run(helpsteer2_clean, rows[:2])
     assert all(rater.kept for rater in few.iterate("help_steer_rater"))  # two ratings say nothing about a person
+
+
+async def test_pairs_are_made_of_the_cleaned_ratings_within_a_prompt():
+    def answered(prompt, response, *helpful):
+        return rated(*helpful) | {"prompt": [{"role": "user", "content": prompt}], "response": response}
+
+    rows = [
+        answered("?", "good", ("a", 3), ("b", 3), ("c", 3), ("odd", 0)),
+        answered("?", "bad", ("a", 1), ("b", 1), ("c", 2), ("odd", 4)),
+        answered("!", "one", ("a", 3), ("b", 3), ("c", 3), ("odd", 0)),
+        answered("!", "two", ("a", 3), ("b", 3), ("c", 3), ("odd", 0)),
+        answered(".", "alone", ("a", 4), ("b", 4), ("c", 4), ("odd", 0)),
+    ]
+    done = await run(helpsteer2_clean, rows, min_ratings=2)
+    assert not {rater.by: rater.kept for rater in done.iterate("help_steer_rater")}["odd"]
+    [pair] = done.iterate("help_steer_pair")
+    assert (pair.prompt, pair.chosen, pair.rejected, pair.difference) == ("?", "good", "bad", 2)
+    assert pair.lineage.parents == [row.lineage.parents[0] for row in done.rows[:2]]
 
 
 async def test_an_answer_that_is_left_with_too_few_ratings_is_set_aside():

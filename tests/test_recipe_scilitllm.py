@@ -88,7 +88,14 @@ async def test_long_texts_are_corrected_in_chunks_and_put_together_again():
     done, small, _ = await mend([{"text": text}], chunk_words=10, split_words=20, keep_share=1.0)
     assert [len(prompt.split("\n\n")[-1].split()) for prompt in small.prompts] == [10, 10, 5]
     assert [len(row.text.split()) for row in done.rows] == [20, 5]
-    assert " ".join(" ".join(row.text for row in done.rows).split()) == text
+    assert " ".join(row.text for row in done.rows) == text
+
+
+async def test_chunks_are_joined_by_a_border_only_where_the_source_has_one():
+    text = "good two three four five\nsix\n\nseven eight \n  \nnine"
+    done, small, _ = await mend([{"text": text}], chunk_words=2, keep_share=1.0)
+    assert [prompt.split("\n\n")[-1] for prompt in small.prompts] == ["good two", "three four", "five\nsix", "seven eight", "nine"]  # fmt: skip
+    assert done.rows[0].text == "good two three four five\nsix\n\nseven eight\n\nnine"
 
 
 async def test_what_is_too_long_for_the_judge_is_halved_and_asked_again():
@@ -108,6 +115,12 @@ async def test_an_answer_without_a_score_teaches_nothing_and_none_at_all_is_said
         await mend(judge=lambda _: "Good.")
 
 
+async def test_a_score_that_is_no_whole_number_is_none():
+    done, _, _ = await mend(judge=lambda q: judging(q) + (".5" if "number 1" in q.messages[0].content else ""))
+    assert dict(done.reject_counts)["no_score"] == 11
+    assert {row.judged for row in done.rows} == {None, 4}
+
+
 async def test_documents_without_words_and_none_at_all():
     done, small, _ = await mend([{"text": " \n"}])
     assert ([r.reason for r in done.rejects], small.questions) == (["empty"], [])
@@ -117,7 +130,7 @@ def test_pieces_end_between_paragraphs_where_they_can():
     assert paragraphs("a b\n\nc d\n\ne", 4) == ["a b\n\nc d", "e"]
     assert paragraphs("a b c d e", 2) == ["a b", "c d", "e"]
     assert paragraphs("", 5) == []
-    assert cut("a  b\nc", 2) == ["a  b", "c"]
+    assert cut("a  b\nc", 2) == ["a  b\n", "c"]
 
 
 # -- SciLitIns
@@ -171,6 +184,7 @@ def test_a_temperature_of_three_draws_rare_keywords_more_often_than_one():
     assert table == Counter({"whale": 90, "otter": 9, "newt": 1, "fe": 1})
     names, plain = flattened(table, 1.0)
     _, flat = flattened(table, 3.0)
+    assert keywords("It doesn’t, couldn't, isn't: the whale's fin") == ["whale", "fin"]
     share = [weights[names.index("newt")] / sum(weights) for weights in (plain, flat)]
     assert share == pytest.approx([1 / 101, 1 / (90 ** (1 / 3) + 9 ** (1 / 3) + 2)])
 
@@ -193,6 +207,13 @@ async def test_of_two_items_that_are_alike_one_goes():
     assert len(large.questions) == 19
 
 
+@pytest.mark.parametrize(("options", "gone"), [({"per_task": 10}, 1), ({"per_task": 20}, 2), ({"per_task": 6}, 0), ({"dup_ratio": 0}, 0)])  # fmt: skip
+async def test_two_times_five_percent_of_directed_pairs_are_edges_and_half_a_pair_is_one(options, gone):
+    twins = iter([item(n // 2) for n in range(99)])
+    done, _, _ = await invent(lambda _: next(twins), **({"per_task": 10} | options))
+    assert dict(done.reject_counts) == ({"near_duplicate": gone} if gone else {})
+
+
 async def test_alike_texts_with_different_answers_are_no_duplicates():
     texts = [json.dumps({"text": "the same question?", "answer": letter * 9}) for letter in LETTERS[:18]]
     texts += [json.dumps({"text": f"the same question{n}", "answer": "zzzzzzzz" + "yx"[n]}) for n in range(2)]
@@ -206,6 +227,8 @@ async def test_a_total_of_nineteen_is_dropped_and_of_twenty_kept(total, kept):
     done, _, _ = await invent(judge=totals(total))
     assert len(done.rows) == kept
     assert all(reject.reason == "low_total" for reject in done.rejects)
+    assert all(r.details == {"total": 19, "ratings": dict.fromkeys(ASPECTS, 4)} for r in done.rejects)
+    assert len(done.rejects) == 6 - kept
 
 
 @pytest.mark.parametrize(
@@ -234,6 +257,12 @@ async def test_a_molecule_stands_in_the_place_of_keywords_for_tasks_with_molecul
 async def test_a_field_without_words_asks_nothing_and_the_kinds_that_ship_are_the_papers():
     done, generator, _ = await invent(rows=[{"domain": "void", "text": "12 the 34"}])
     assert ([r.reason for r in done.rejects], generator.questions) == (["no_keywords"], [])
+    mixed, generator, _ = await invent(rows=[{"domain": "void", "text": "12 the 34"}], kinds=KIND + CHEMISTRY)
+    assert [r.reason for r in mixed.rejects] == ["no_keywords"]
+    assert len(mixed.rows) == 6
+    assert all("Molecule" in prompt for prompt in generator.prompts)
+    alone, _, _ = await invent(rows=[{"domain": "void", "text": "12 the 34"}], kinds=CHEMISTRY)
+    assert (len(alone.rows), alone.rejects) == (6, [])
     kinds = {kind.name: kind for kind in recipes.shipped("scilit_tasks.jsonl", Kind)}
     assert len(kinds) == 6
     assert (kinds["table extraction"].overgenerate, kinds["multiple choice"].overgenerate) == (3.0, 1.5)

@@ -6,8 +6,11 @@ import re
 import pytest
 
 from gristmill.errors import TrainingFailed
-from gristmill.recipes.preference.self_rewarding import in_order, self_rewarding
-from gristmill.testing import Scripted, replay, run
+from gristmill.execute import looking
+from gristmill.models.protocol import Reply
+from gristmill.ops.ask import Bad
+from gristmill.recipes.preference.self_rewarding import in_order, read_prompt, read_score, self_rewarding
+from gristmill.testing import Scripted, folder, replay, run
 
 ROWS = [{"prompt": f"Say what number {word} means to you.", "response": f"It means {word}."} for word in
         ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")]  # fmt: skip
@@ -79,8 +82,52 @@ async def test_the_best_of_its_own_scores_is_chosen_and_the_worst_rejected():
 
 
 async def test_equal_scores_make_no_pair_and_a_round_without_pairs_stops_with_everything_kept():
+    out = folder()
+    with pytest.raises(TrainingFailed, match="no row to learn from"):
+        await go(model(talker(), talker(), talker(scores=(4, 4, 4, 4))), out=out)
+    with looking(out) as journal:
+        kept = [name for (name,) in journal.select("SELECT name FROM rows ORDER BY place, seq")]
+        rejects = [reason for (reason,) in journal.select("SELECT reason FROM rejects WHERE reason='equal_scores'")]
+    rounds, pairs = "self_rewarding_round", "self_rewarded_pair"
+    assert kept == ["self_rewarded_judgement"] * 12 + [rounds, pairs, pairs, rounds]
+    assert len(rejects) == 2
+
+
+async def test_pairs_are_kept_also_where_training_on_them_fails(monkeypatch):
+    train = Scripted.train
+
+    async def failing(self, course, folder, progress):
+        return {"loss": float("nan")} if course.method == "dpo" else await train(self, course, folder, progress)
+
+    monkeypatch.setattr(Scripted, "train", failing)
+    out = folder()
     with pytest.raises(TrainingFailed):
-        await go(model(talker(), talker(scores=(4, 4, 4, 4))))
+        await go(out=out)
+    with looking(out) as journal:
+        assert len(list(journal.select("SELECT id FROM rows WHERE name='self_rewarded_pair'"))) == 2
+
+
+async def test_an_answer_that_is_given_twice_is_judged_once_and_never_best_and_worst():
+    def moody():
+        """Says the same four times; of its judgements no two are the same."""
+        asked = iter(range(999))
+
+        def script(question):
+            if is_judge(question) and not judged(question)[1].startswith(("good", "bad")):
+                return f"Score: {next(asked) % 6}"
+            return by_word(question) if is_judge(question) else "m2 always"
+
+        return script
+
+    out = folder()
+    player = model(talker(name="m1"), moody())
+    with pytest.raises(TrainingFailed):
+        await go(player, out=out)
+    with looking(out) as journal:
+        reasons = [reason for (reason,) in journal.select("SELECT reason FROM rejects")]
+    assert (reasons.count("duplicate"), reasons.count("too_few_scored")) == (2 * 3, 2)
+    own = [q for q in player.family[2].questions if is_judge(q) and judged(q)[1] == "m2 always"]
+    assert len(own) == 2
 
 
 async def test_answers_and_judgements_are_of_the_same_model_and_both_change_together():
@@ -116,7 +163,7 @@ async def test_a_judgement_without_a_score_does_not_enter_the_mean():
                 response = judged(question)[1]
                 asked[response] = asked.get(response, 0) + 1
                 if asked[response] == 2:
-                    return "I would say five, or so."
+                    return "I would score 5, or so."
             return plain(question)
 
         return script
@@ -152,6 +199,69 @@ async def test_new_prompts_come_from_eight_examples_two_of_which_are_the_models_
     assert (own[:4], set(own[4:])) == ([0] * 4, {2})
     assert all(q.sampling["temperature"] == 0.6 and q.sampling["top_p"] == 0.9 for q in writer.questions)
     assert all(len(set(some)) == 8 for some in shown)
+
+
+@pytest.mark.parametrize(("options", "first"), [({}, 8), ({"batch": 3}, 3)])
+async def test_once_a_batch_is_there_all_further_ones_see_two_of_the_models_own(options, first):
+    writer = prompter()
+    await go(prompter=writer, prompts_per_iteration=12, iterations=2, **options)
+    seeds = {row["prompt"] for row in ROWS}
+    shown = [re.findall(r"^\d+\. (.+)$", prompt, re.MULTILINE) for prompt in writer.prompts]
+    own = [sum(one not in seeds for one in some) for some in shown]
+    assert (own[:first], set(own[first:])) == ([0] * first, {2})
+
+
+@pytest.mark.parametrize(
+    ("said", "prompt"),
+    [
+        ("Explain tides.", "Explain tides."),
+        ("9. Explain tides.\n10. Name a fish.", "Explain tides."),
+        ("Explain tides.\n10. Name a fish.", "Explain tides."),
+        ("1. Explain tides.\n2. Name a fish.", "Explain tides."),
+        ("Here is one more request:\n\n9. Explain tides", "Explain tides"),
+        ("A last one:\n9) Explain tides", "Explain tides"),
+        ("Sure! Here's another request:\n\nExplain tides.", "Explain tides."),
+        ("3D printing: is it worth it?", "3D printing: is it worth it?"),
+        ("10 tips for a small garden", "10 tips for a small garden"),
+        ("9. 10 tips for a small garden", "10 tips for a small garden"),
+        ("Summarise this text:\nTides come\nand go.", "Summarise this text: Tides come and go."),
+        ("9. Sort by weight:\n1. Mouse\n2. Elephant", "Sort by weight: 1. Mouse 2. Elephant"),
+        ("Sort by weight:\n1. Mouse\n2. Elephant", "Sort by weight: 1. Mouse 2. Elephant"),
+        ('"Explain tides."', "Explain tides."),
+        ('Who said "I think"', 'Who said "I think"'),
+        ("- Explain tides.", "Explain tides."),
+    ],
+)
+def test_the_ninth_prompt_is_read_without_what_stands_around_it(said, prompt):
+    assert read_prompt(Reply(said), 9) == prompt
+
+
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [
+        ("Well.\nScore: 4", 4), ("Score: 2\nTo get a score 5 it would need more.", 2), ("**Score:** 3.5", 3.5), ("- **Score: 3/5**.", 3),
+        ("Score: 1\nscore: 4 points", 4), ("Score: 4 out of 5 points.", 4), ("Score: <0>", 0), ("I would score 5, or so.", None), ("Score: 7", None), ("Score: 1-5", None),
+        ("Score: -1", None), ("My score: high\nScore 4", None), ("Score: 4 of which 2 for style", None),
+    ],
+)  # fmt: skip
+def test_only_a_line_that_is_a_score_counts_and_of_several_the_last(said, score):
+    if score is None:
+        with pytest.raises(Bad):
+            read_score(Reply(said))
+    else:
+        assert read_score(Reply(said)) == score
+
+
+async def test_a_judgement_to_learn_from_is_asked_for_once():
+    asked = []
+
+    def counted(question):
+        asked.append(question)
+        return by_word(question)
+
+    player = model(talker(judge=counted), talker(name="m2"))
+    done = await go(player, iterations=1, judged_share=0, thin=False, judge_samples=3)
+    assert len(asked) == len(list(done.iterate("self_rewarded_judgement"))) == 16
 
 
 async def test_a_prompt_that_is_like_an_older_one_or_unsuited_is_not_asked():

@@ -12,6 +12,7 @@ from gristmill import Annotator, BadInput, CallFailed, Chat, Embed, Labelled, Ro
 from gristmill.models.annotation import Labelling
 from gristmill.ops.heads import classifier, labels_of, require
 from gristmill.ops.prompts import Prompt
+from gristmill.ops.text import strip_numbering
 from gristmill.ops.vectors import embedded
 from gristmill.ops.votes import entropy, majority
 
@@ -42,13 +43,16 @@ class Unlabelled(Row):
     """What is to be labelled."""
 
     text: str
+    text2: str = ""
+    """The second, where pairs are labelled."""
     gold: str = ""
     """Its label where it is known: in experiments it stands for what a person says, and is held against the model."""
 
 
 class CoAnnotated(Labelled, kw_only=True):
-    """A text with the label of the model, or of a person."""
+    """A text, or a pair, with the label of the model, or of a person."""
 
+    text2: str = ""
     annotator: Literal["llm", "human"]
     by: str
     """The model's name, or the person's."""
@@ -69,7 +73,7 @@ class CoAnnotatingShare(Row, kw_only=True):
     random_quality: float
     """The same where rows are given to the model by chance: its expectation."""
     classifier_quality: float | None = None
-    """Of a classifier trained on these labels, on the input `test`."""
+    """Of a classifier trained on these labels, on the input `test`; none where no label could be read."""
     efficient: bool = False
     """No other share is as cheap and better, or as good and cheaper."""
 
@@ -155,7 +159,7 @@ async def coannotating(
             return None
 
     async def vote(row: Unlabelled) -> Voted:
-        asked = Asked(say, row.text, task, labels)
+        asked = Asked(say, shown(row), task, labels)
         if uncertainty == "confidence":
             said = await asked.again(CONFIDENCE, repeats)
             votes = [asked.label(text) for text in said]
@@ -181,7 +185,7 @@ async def coannotating(
         label, by = one.row.gold, "gold"
         if human == "people":
             note = await people.annotate(
-                Labelling(text=one.row.text, options=list(labels), context=task.capitalize(), guidelines=guidelines)
+                Labelling(text=shown(one.row), options=list(labels), context=task.capitalize(), guidelines=guidelines)
             )
             if note.skipped:
                 run.reject(one.row, "skipped")
@@ -204,11 +208,13 @@ async def coannotating(
         return
     shares = [priced(one, order, human_price, model_price) for one in sorted(set(grid))]
     if test is not None and embedder is not None:
-        vectors = await embedded(run, embedder, [one.row.text for one in order], name="rows")
-        tried = await embedded(run, embedder, [row.text for row in test], name="test")
+        vectors = await embedded(run, embedder, [shown(one.row) for one in order], name="rows")
+        tried = await embedded(run, embedder, [shown(row) for row in test], name="test")
         for point in shares:
             mixed = [one.label if n < point.by_model else one.row.gold for n, one in enumerate(order)]
             usable = [n for n, label in enumerate(mixed) if label]
+            if not usable:  # the model's labels alone, and it gave none
+                continue
             head, artefact = await classifier(run, vectors[usable], [mixed[n] for n in usable])
             said = labels_of(head, tried)
             point.classifier_quality = sum(a == row.gold for a, row in zip(said, test, strict=True)) / len(test)
@@ -253,6 +259,10 @@ def check_gold(
             raise BadInput("coannotating: every row of the input `test` needs a `gold` label")
 
 
+def shown(row: Unlabelled) -> str:
+    return f"{row.text}\n\nSecond text: {row.text2}" if row.text2 else row.text
+
+
 @dataclass
 class Voted:
     """A row and what the model said of it."""
@@ -265,7 +275,13 @@ class Voted:
 
     def made(self, label: str, annotator: Literal["llm", "human"], by: str) -> CoAnnotated:
         return CoAnnotated(
-            text=self.row.text, label=label, annotator=annotator, by=by, uncertainty=self.doubt, votes=self.votes
+            text=self.row.text,
+            text2=self.row.text2,
+            label=label,
+            annotator=annotator,
+            by=by,
+            uncertainty=self.doubt,
+            votes=self.votes,
         )
 
 
@@ -291,7 +307,12 @@ class Asked:
             return ERROR
         words = [label for label in self.labels if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE)]
         # "very good" also names "good": what stands inside a longer one that is named was not meant.
-        meant = [one for one in words if not any(one != other and one in other for other in words)]
+        folded = [one.casefold() for one in words]
+        meant = [
+            word
+            for word, one in zip(words, folded, strict=True)
+            if not any(one != other and one in other for other in folded)
+        ]
         return meant[0] if len(meant) == 1 else UNREADABLE
 
 
@@ -313,7 +334,13 @@ async def multiple_choice(asked: Asked) -> str:
     said = await asked.ask(OPTIONS, options=options)
     if said is None:
         return ERROR
-    named = re.fullmatch(rf"\W*(?:(?:the )?(?:answer|option)(?: is)?\W*)?([{letters}])(?:\W.*)?", said, re.I | re.S)
+    # "A negative one" begins with an article: a letter stands before ) . : or the end of its line.
+    named = re.match(
+        rf"\W*(?:(?:the )?(?:(?:right|correct|best) )?(?:answer|option|choice|letter)(?: is)?\W*){{0,2}}([{letters}])"
+        r"[^\w\s).:]*(?:[).:]|\s*$)",
+        said,
+        re.IGNORECASE | re.MULTILINE,
+    )
     return asked.labels[letters.index(named[1].lower())] if named else UNREADABLE
 
 
@@ -326,8 +353,9 @@ def statement(prompt: Prompt, affirmed: str) -> Callable[[Asked], Awaitable[str]
         said = await asked.ask(prompt, label=label)
         if said is None:
             return ERROR
-        words = set(re.findall(r"[a-z]+", said.lower())) & {affirmed, denied}
-        return affirmed in words if len(words) == 1 else UNREADABLE
+        found = re.findall(rf"{NEGATED}\b({affirmed}|{denied})\b", said.lower())
+        meant = {(word == affirmed) != bool(negation) for negation, word in found}
+        return meant.pop() if len(meant) == 1 else UNREADABLE
 
     async def vote(asked: Asked) -> str:
         if len(asked.labels) == 2:
@@ -343,6 +371,8 @@ def statement(prompt: Prompt, affirmed: str) -> Callable[[Asked], Awaitable[str]
     return vote
 
 
+NEGATED = r"(?:(\bnot|\bnever|n['’]t)(?:\s+\w+)?\s+)?"
+"""In front of a word: "not", and one word between at most, as in "isn't quite true"."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VARIANTS = (
     plain(INSTRUCTION),
@@ -359,9 +389,14 @@ VARIANTS = (
 
 def sureness(text: str | None) -> float:
     """How sure an answer says it is, 0 to 1; 0 where it does not say."""
-    numbers = re.findall(r"\d+(?:\.\d+)?", text or "")
-    value = float(numbers[-1]) if numbers else 0.0
-    return value / 100 if value <= 100 else 0.0
+    label, _, rest = (text or "").strip().partition("\n")
+    found = re.search(r"(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*([1-9]\d*)|\s*(%))?", strip_numbering(rest or label))
+    if not found:
+        return 0.0
+    value, of, percent = float(found[1]), found[2], found[3]
+    fraction = "." in found[1] and value <= 1 and not percent
+    value /= int(of) if of else 1 if fraction else 100
+    return value if value <= 1 else 0.0
 
 
 def priced(share: float, order: Sequence[Voted], human_price: float, model_price: float) -> CoAnnotatingShare:

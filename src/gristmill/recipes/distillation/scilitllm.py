@@ -35,6 +35,7 @@ The extract:
 After reading it, justify the total in at most 100 words. Then end with the line
 Educational score: <total points>"""
 )
+BORDER = re.compile(r"\n\s*\n")
 LEAD_IN = re.compile(
     r"\A\s*(?:(?:sure|certainly|of course)[!,.]?\s*)?here(?:'s| is)[^\n]{0,120}?(?:text|version)[^\n]{0,80}:\s*\n+",
     re.I,
@@ -84,8 +85,9 @@ async def scilitllm(
         temperature: of both models. Not from the paper.
         max_tokens_per_chunk: of a correction. Not from the paper.
 
-    Rejects: `low_quality` (details: quality), `no_score` (the judge's answer; the piece is not taught from),
-        `correction_failed` (details: error; the chunk as it is stays in the corpus), `empty` (a document without words).
+    Rejects: `low_quality` (details: quality), `no_score` (the judge's answer has no whole number from 0 to 5; the piece
+        is not taught from), `correction_failed` (details: error; the chunk as it is stays in the corpus), `empty` (a
+        document without words).
     """
 
     async def corrected(chunk: str) -> str:
@@ -100,8 +102,12 @@ async def scilitllm(
         if not row.text.split():
             run.reject(row, "empty")
             return []
-        done = await run.map(corrected, cut(row.text, chunk_words), name="chunks")
-        made = [ScientificText(text=text, quality=0.0) for text in paragraphs("\n\n".join(done), split_words)]
+        chunks = cut(row.text, chunk_words)
+        done = await run.map(corrected, [chunk.strip() for chunk in chunks], name="chunks")
+        # A chunk mostly ends amid a sentence: only where the source has a border is there one between two of them.
+        ends = ["\n\n" if BORDER.search(chunk[len(chunk.rstrip()) :]) else " " for chunk in chunks]
+        text = "".join(part + end for part, end in zip(done, ends, strict=True)).strip()
+        made = [ScientificText(text=piece, quality=0.0) for piece in paragraphs(text, split_words)]
         for piece in made:
             run.link(piece, row)
         return made
@@ -115,7 +121,7 @@ async def scilitllm(
         while True:
             try:
                 reply = await judge.chat(JUDGE(text=text), temperature=temperature)
-                return rating(complete_reply(reply), low=0, high=5, cue="Educational score:")
+                return whole(rating(complete_reply(reply), low=0, high=5, cue="Educational score:"))
             except PromptTooLong:
                 if len(text) < 2:
                     raise
@@ -154,18 +160,25 @@ def a_classifier_can_be_trained(penalty: float) -> None:
     require()
 
 
+def whole(score: float) -> float:
+    """Points are added up one by one: half of one was not asked for."""
+    if score % 1:
+        raise Bad("no_score")
+    return score
+
+
 def cut(text: str, most: int) -> list[str]:
-    """The text in chunks of so many words, with the white space that it has."""
+    """The text in chunks of so many words, with the white space that it has, also behind them."""
     words = re.findall(r"\S+\s*", text.strip())
-    return ["".join(words[start : start + most]).strip() for start in range(0, len(words), most)]
+    return ["".join(words[start : start + most]) for start in range(0, len(words), most)]
 
 
 def paragraphs(text: str, most: int) -> list[str]:
     """Pieces of whole paragraphs, of so many words at most; a longer paragraph is cut."""
     made: list[str] = []
     count = most
-    for paragraph in re.split(r"\n\s*\n", text):
-        for part in cut(paragraph, most):
+    for paragraph in BORDER.split(text):
+        for part in map(str.strip, cut(paragraph, most)):
             words = len(part.split())
             if count + words > most:
                 made.append(part)

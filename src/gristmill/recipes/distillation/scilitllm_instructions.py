@@ -231,10 +231,11 @@ async def scilitllm_instructions(
     Args:
         rows: papers; those of one `domain` share a table of keywords.
         kinds: of tasks, with rules and examples; those of the paper unless given.
-        per_task: items wanted of each field and kind.
+        per_task: items wanted of each field and kind. More are asked for, and all that pass are kept.
         k_keywords: in a prompt.
         keyword_temperature: flattens the distribution of keywords; 1: as they occur.
-        dup_ratio: pairs taken for duplicates, the most similar ones, as a share of the items of a field and kind.
+        dup_ratio: pairs taken for duplicates, the most similar ones, as a share of the items of a field and kind; half a
+            pair counts as one.
         min_total_score: of the judge, the lowest that is kept.
         temperature: of the generator. Not from the paper.
         max_tokens_per_item: of an item. Not from the paper.
@@ -242,17 +243,19 @@ async def scilitllm_instructions(
 
     Rejects: `unparsable` (no JSON object with the two texts), `empty`, `truncated`, `near_duplicate` (details: similarity,
         of), `no_rating` (the judge's answer has no JSON with a total), `low_total` (details: total, ratings),
-        `no_keywords` (a field whose papers hold no word that counts).
+        `no_keywords` (a field whose papers hold no word that counts: it gets kinds with molecules alone).
     """
     tables: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         tables[row.domain].update(keywords(row.text))
+    wanted = list(kinds if kinds is not None else home.shipped("scilit_tasks.jsonl", Kind))
     for domain, table in tables.items():
-        if not table:
-            run.reject({"domain": domain}, "no_keywords")
-            continue
         names, weights = flattened(table, keyword_temperature)
-        for kind in kinds if kinds is not None else home.shipped("scilit_tasks.jsonl", Kind):
+        if not names and not all(kind.molecules for kind in wanted):
+            run.reject({"domain": domain}, "no_keywords")
+        for kind in wanted:
+            if not names and not kind.molecules:
+                continue
 
             async def write(
                 number: int,
@@ -288,20 +291,20 @@ async def scilitllm_instructions(
             made = without_duplicates(run, made, dup_ratio)
 
             async def rated(item: ScientificTask) -> ScientificTask | None:
-                total = await attempt(
+                ratings = await attempt(
                     run,
                     lambda: judge.chat(
                         JUDGE(text=item.text, answer=item.answer, form=FORM()),
                         temperature=0.0,
                         max_tokens=max_tokens_per_judgement,
                     ),
-                    read_total,
+                    read_ratings,
                 )
-                if total is None:
+                if ratings is None:
                     return None
-                item.total = total
+                item.total = total = ratings.pop("total")
                 if total < min_total_score:
-                    run.reject(item, "low_total", total=total)
+                    run.reject(item, "low_total", total=total, ratings=ratings)
                     return None
                 return item
 
@@ -313,8 +316,13 @@ async def scilitllm_instructions(
 
 def keywords(text: str) -> list[str]:
     """Words in lower case, without numbers, punctuation and stop words; of two letters only symbols of elements."""
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    return [word for word in words if word not in STOP_WORDS and (len(word) > 2 or word in ELEMENTS)]
+    found = []
+    for whole in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text.lower().replace("’", "'")):
+        # Before it is split: of "doesn't" and "couldn't" a "doesn" and a "couldn" would be left.
+        if whole not in STOP_WORDS and whole.removesuffix("n't") not in STOP_WORDS:
+            words = [word for word in whole.split("'") if word not in STOP_WORDS]
+            found += [word for word in words if len(word) > 2 or whole in ELEMENTS]  # the s of "cell's" is no sulphur
+    return found
 
 
 def flattened(table: Counter[str], temperature: float) -> tuple[list[str], list[float]]:
@@ -334,8 +342,8 @@ def read_item(reply: Reply) -> Item:
     return item
 
 
-def read_total(reply: Reply) -> int:
-    """The total that the judge gives, where all five ratings are there."""
+def read_ratings(reply: Reply) -> dict[str, int]:
+    """The five ratings and the total, where all are there."""
     found = re.findall(r"\{[^{}]*\}", complete_reply(reply))
     try:
         ratings = msgspec.json.decode(found[-1], type=dict[str, int]) if found else {}
@@ -343,7 +351,7 @@ def read_total(reply: Reply) -> int:
         ratings = {}
     if not all(1 <= ratings.get(aspect, 0) <= 5 for aspect in ASPECTS) or not 5 <= ratings.get("total", 0) <= 25:
         raise Bad("no_rating")
-    return ratings["total"]
+    return {name: ratings[name] for name in (*ASPECTS, "total")}
 
 
 def without_duplicates(run: Run, items: list[ScientificTask], ratio: float) -> list[ScientificTask]:
@@ -352,7 +360,7 @@ def without_duplicates(run: Run, items: list[ScientificTask], ratio: float) -> l
     from rapidfuzz import process
     from rapidfuzz.distance import Levenshtein
 
-    pairs = int(ratio * len(items))
+    pairs = math.ceil(int(2 * ratio * len(items)) / 2)  # the paper's share is of directed pairs
     if pairs == 0:
         return items
     alike = np.ones((len(items), len(items)))

@@ -1,6 +1,7 @@
 """HelpSteer2 (Wang et al. 2024, sections 2 and 3): two answers to each prompt, rated by at least three people."""
 
 from collections.abc import AsyncIterator, Sequence
+from math import copysign
 from typing import Annotated, Any
 
 import msgspec
@@ -119,14 +120,16 @@ async def helpsteer2(
         agreeing: how many of the ratings count, those that agree most.
         escalate_spread: distance of two helpfulness ratings that calls for more.
         drop_spread: distance at which even the ratings that agree most are too far apart; 5: never.
-        compare: people also compare the two answers, from -3 to 3, with reasons, as the set's later part has it.
+        compare: people also compare the two answers, from -3 to 3, with reasons, as the set's later part has it. The mean
+            of the preferences that agree most is rounded, a half away from 0.
         temperature: of the answers. Not from the paper.
         max_tokens_per_response: of an answer. Not from the paper.
 
     Rejects: `no_user` (a conversation that does not end with, or has no, user's message), `empty`, `truncated`,
-        `copied_turn` (a regenerated message is the source's own), `same_response`, `too_few_ratings` (raters skipped
-        it; details: ratings), `disagreement` (details: helpfulness, the ratings), `skipped` (nobody would write, or
-        compare).
+        `copied_turn` (a regenerated message is the source's own), `same_response`, `same_generator` (a writer has the
+        name of the model that wrote the other answer), `too_few_ratings` (raters skipped it; details: ratings),
+        `disagreement` (details: helpfulness, the ratings; or preferences, the mean of which is 0 when rounded), `skipped`
+        (nobody would write, or compare).
     """
     if len({generator.model for generator in generators}) < 2:
         raise BadInput(
@@ -163,12 +166,15 @@ async def helpsteer2(
             run.reject(reply, bad.reason, generator=generator.model)
             return None
 
+    wrote: list[str] = []
+
     async def written_by_person() -> tuple[str, str] | None:
         assert writers is not None
         note = await writers.annotate(Writing(context=context, guidelines=WRITE()))
         if note.skipped:
             run.reject(row, "skipped")
             return None
+        wrote.append(note.by)
         return note.text.strip(), note.by
 
     drawn = run.draw("generators", list({generator.model: generator for generator in generators}.values()), k=2)
@@ -178,15 +184,24 @@ async def helpsteer2(
     if len(answers) == 2 and answers[0][0] == answers[1][0]:
         run.reject({"response": answers[0][0]}, "same_response")
         return
+    if len(answers) == 2 and answers[0][1] == answers[1][1]:
+        run.reject({"responses": [text for text, _ in answers]}, "same_generator", generator=answers[0][1])
+        return
+
+    async def opinions(task: Rating | Comparing, count: int, authors: Sequence[str]) -> list[Note]:
+        """Of people who did not write what is judged."""
+        notes: list[Note] = await raters.annotate(task, n=count, without=authors)
+        return [note for note in notes if not note.skipped and note.by not in authors]
 
     async def rated(answer: tuple[str, str]) -> HelpSteerResponse | None:
         text, generator = answer
         task = Rating(text=text, aspects=ASPECTS, low=0, high=4, context=context, guidelines=GUIDELINES())
-        notes: list[Note] = await raters.annotate(task, n=fewest)
-        helpful = [note.ratings["helpfulness"] for note in notes if not note.skipped]
+        author = [generator] if generator in wrote else []
+        notes = await opinions(task, fewest, author)
+        helpful = [note.ratings["helpfulness"] for note in notes]
         if most > fewest and (len(helpful) < fewest or max(helpful) - min(helpful) >= escalate_spread):
-            notes += await raters.annotate(task, n=most - fewest)
-        ratings = [HelpSteerRating(note.by, note.ratings) for note in notes if not note.skipped]
+            notes += await opinions(task, most - fewest, author)
+        ratings = [HelpSteerRating(note.by, note.ratings) for note in notes]
         try:
             return response(turns, text, generator, ratings, agreeing=agreeing, drop_spread=drop_spread)
         except Bad as bad:
@@ -198,9 +213,8 @@ async def helpsteer2(
         yield one
     if len(made) < 2:
         return
-    better, worse = sorted(made, key=lambda one: -one.helpfulness)
-    if difference := better.helpfulness - worse.helpfulness:
-        yield HelpSteerPair(prompt=context, chosen=better.response, rejected=worse.response, difference=difference)
+    if (pair := more_helpful(*made)) is not None:
+        yield pair
     if compare:
         task = Comparing(
             first=made[0].response,
@@ -210,12 +224,13 @@ async def helpsteer2(
             context=context,
             guidelines=COMPARE(),
         )
-        notes = [note for note in await raters.annotate(task, n=fewest) if not note.skipped]
+        notes = await opinions(task, fewest, wrote)
         if not notes:
             run.reject({"prompt": context}, "skipped")
             return
         liked = closest([note.preference for note in notes], agreeing)
-        strength = round(sum(liked) / len(liked))
+        mean = sum(liked) / len(liked)
+        strength = int(mean + copysign(0.5, mean))
         if strength == 0:
             run.reject({"prompt": context}, "disagreement", preferences=liked)
             return
@@ -227,6 +242,26 @@ async def helpsteer2(
             strength=strength,
             reasons=[note.comment for note in notes if note.comment],
         )
+
+
+@helpsteer2.check
+def counts_of_ratings_fit(fewest: int, most: int, agreeing: int) -> None:
+    if not agreeing <= fewest <= most:
+        raise BadInput(
+            "helpsteer2: `agreeing` ratings count, of `fewest`, or of `most` where these disagree: agreeing <= fewest <= "
+            f"most, and not {agreeing}, {fewest} and {most}"
+        )
+
+
+def more_helpful(one: HelpSteerResponse, other: HelpSteerResponse) -> HelpSteerPair | None:
+    """The more helpful of two different answers to a prompt before the other; none where both are as helpful."""
+    better, worse = (one, other) if one.helpfulness > other.helpfulness else (other, one)
+    difference = better.helpfulness - worse.helpfulness
+    if difference == 0 or better.response == worse.response:
+        return None
+    return HelpSteerPair(
+        prompt=shown(one.prompt), chosen=better.response, rejected=worse.response, difference=difference
+    )
 
 
 def response(

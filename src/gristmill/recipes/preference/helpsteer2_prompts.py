@@ -28,9 +28,24 @@ Answer with the number alone."""
 )
 FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 CODE = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import|#include|public |private |function |var |let |const |return\b|if ?\(|for ?\("
-    r"|while ?\(|SELECT |\}|\{|</?\w+[^>]*>|//|\w+ ?\([^)]*\);?$|\w+(?:\.\w+)* ?=[^=])|[;{}]\s*$"
+    r"""
+    ^\s*(?: def\s+\w+\s*\( | \#include\s*[<"] | SELECT\s | // | \{ | \} | </?\w+[^>]*>
+          | from\s+[\w.]+\s+import\s+[\w*(]+(?:,|\s*$|\s+as\s)
+          | import\s+(?: \w+\.[\w.*]+ | [\w.]+\s+as\s+\w+\s*$ | [\w{*].*\sfrom\s+["'] )
+          | class\s+(?: [A-Z]\w*(?:\([^)]*\))?:\s*$ | \w+\s+(?:extends|implements)\s )
+          | (?:public|private|protected)\s+(?: static\b | void\b | \w+\( | .*;\s*$ )
+          | (?:var|let|const)\s+(?: [\[{] | \w+\s*(?::\s*\w+\s*)?= )
+          | (?:async\s+)?function\b[\s*]*\w*\s*\([^)]*\)\s*\{?\s*$
+          | (?:if|for|while|switch)\s*\(.*\)\s*$
+          | [\w.]+\(.*\)\s*$
+          | [\w.]+(?:\[[^\]]*\])?\s*[-+*/]?=(?!=)(?:(?!.*[^\W\d_]\s+[^\W\d_]) | .*["'(\[{]) )
+    | [{}]\s*$
+    | ^(?!.*[^\W\d_]{2}\s+[^\W\d_]{2,}\s+[^\W\d_]{2}).*[^\W_].*;\s*$  # not prose that ends in a semicolon
+    """,
+    re.VERBOSE,
 )
+BARE = re.compile(r"^\s*(?:(?:import|return)\s+[\w.]+|else:?|try:?|end)\s*$")
+"""Lines that are code only beside other code: alone "import duties" and "return policy" are prose."""
 
 
 class HelpSteerPrompt(Conversation, kw_only=True):
@@ -56,7 +71,7 @@ async def helpsteer2_prompts(
 ) -> AsyncIterator[HelpSteerPrompt]:
     """Choose conversations: of one language, not of code alone, the same number of each topic, complex ones more often.
 
-    Conversations are embedded by their last message from the user and grouped by k-means, in the place of the paper's
+    A conversation is judged and embedded by all that the user says in it. They are grouped by k-means, in the place of the paper's
     BERTopic. Topics are drawn evenly, one after the other; within a topic a conversation is the likelier the more complex
     a classifier finds it. None is drawn twice. (Wang et al. 2024, HelpSteer2, arXiv:2406.08673, section 2.)
 
@@ -74,11 +89,11 @@ async def helpsteer2_prompts(
     """
     fit: list[Conversation] = []
     for row in rows:
-        last = asked(row)
-        words = " ".join(line for line in FENCED.sub(" ", last).splitlines() if not CODE.search(line)).split()
-        if not last:
+        said = asked(row)
+        words = without_code(said).split()
+        if not said:
             run.reject(row, "no_user")
-        elif len(words) < min_words and len(last.split()) > len(words):
+        elif len(words) < min_words and len(said.split()) > len(words):
             run.reject(row, "code_only")
         elif (found := language(" ".join(words)))[0] != spoken or found[1] < sureness:
             run.reject(row, "language", language=found[0], probability=round(found[1], 3))
@@ -137,8 +152,16 @@ def parts_are_installed(spoken: str) -> None:
 
 
 def asked(row: Conversation) -> str:
-    """The user's last message."""
-    return next((turn.content.strip() for turn in reversed(row.messages) if turn.role == "user"), "")
+    """All that the user says."""
+    return "\n\n".join(turn.content.strip() for turn in row.messages if turn.role == "user").strip()
+
+
+def without_code(text: str) -> str:
+    lines = FENCED.sub(" ", text).splitlines()
+    code = {line for line in lines if CODE.search(line)}
+    if code:
+        code |= {line for line in lines if BARE.search(line)}
+    return " ".join(line for line in lines if line not in code)
 
 
 def rating(text: str) -> int:

@@ -1,6 +1,7 @@
 """Self-Rewarding Language Models (Yuan et al. 2024, sections 2 and 3): one model answers, judges its answers, and learns
 from its own judgements, round by round."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from itertools import combinations
@@ -14,9 +15,9 @@ from gristmill import Chat, Completion, Lesson, Preference, Reply, Row, Rows, Ru
 from gristmill import recipes as home
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.instructions import admit, on_one_line
-from gristmill.ops.judge import rating
 from gristmill.ops.novelty import Novelty
 from gristmill.ops.prompts import Prompt
+from gristmill.ops.text import strip_numbering
 
 JUDGE = Prompt(
     """Judge how well an assistant answered a user, by adding points. Start with 0, and go through these five steps:
@@ -40,6 +41,16 @@ INVENT = Prompt(
 {examples}
 
 {number}."""
+)
+
+SCORE = re.compile(
+    r"^[^\w\n]*score[^\w\n]*:[^\w\n-]*(\d+(?:\.\d+)?)[^\w\n]*(?:(?:out of|/) ?5)?[^\w\n]*(?:points?)?[^\w\n]*$",
+    re.I | re.M,
+)
+LEAD_IN = re.compile(
+    r"\A(?:(?:sure|certainly|of course)\b|here\b[^\n]*\b(?:another|more|new|different)\b)[^\n]*"
+    r"\b(?:request|prompt|task|instruction)\b[^\n]*:\s*\n",
+    re.I,
 )
 
 
@@ -76,7 +87,7 @@ class SelfRewardedPair(Preference, kw_only=True):
     chosen_score: float
     rejected_score: float
     scores: list[float]
-    """Of all its answers that could be scored."""
+    """Of all its different answers that could be scored."""
 
 
 class SelfRewardedJudgement(Completion, kw_only=True):
@@ -107,6 +118,7 @@ async def self_rewarding(
     ranked: Rows[RankedReplies] | None = None,
     iterations: Annotated[int, Meta(ge=1)] = 3,
     prompts_per_iteration: Annotated[int, Meta(ge=1)] = 4000,
+    batch: Annotated[int, Meta(ge=1)] = 8,
     candidates: Annotated[int, Meta(ge=2)] = 4,
     temperature: float = 0.7,
     top_p: float = 0.9,
@@ -137,7 +149,9 @@ async def self_rewarding(
         prompter: writes new prompts, the same model all along.
         ranked: prompts with answers that people ranked, to learn judging from; a few that ship unless given.
         iterations: models to make; the paper's are M1, M2 and M3.
-        prompts_per_iteration: new prompts; the paper keeps 3,964 and 6,942 pairs.
+        prompts_per_iteration: new prompts, the same number each time. The paper keeps 3,964 pairs in the first round and
+            6,942 in the second: for these it takes more than 7,000.
+        batch: prompts that are asked for at once, and do not see each other among the examples. Not from the paper.
         candidates: answers to a prompt.
         temperature: of the answers.
         top_p: of the answers.
@@ -152,32 +166,35 @@ async def self_rewarding(
             paper, which filters as Self-Instruct does.
         min_words: of a new prompt.
         max_words: of a new prompt.
-        judged_share: of the ranked prompts, those held out to see how well each model judges; the paper has 531 of 2,161.
+        judged_share: of the ranked prompts, those held out to see how well each model judges; the paper has 541 of 2,171.
         thin: of the most frequent score of the judgements no more are kept than of the second most frequent.
         max_tokens_per_response: of an answer. Not from the paper.
         max_tokens_per_judgement: of a judgement. Not from the paper.
         first: training on demonstrations and judgements.
         training: of the rounds after it. The paper has learning rates of 1e-6 falling to 1e-7.
 
-    Rejects: `no_score` (a judgement without a score from 0 to 5; it does not enter the mean), `against_people` (judgements
-        of a prompt whose order is not people's; details: scores, ranks), `too_frequent` (thinned out), `too_few_scored`,
-        `equal_scores`, `empty`, `truncated`; of new prompts `too_short`, `too_long`, `unsuited`, `writes_program`,
-        `starts_with_punctuation`, `starts_non_ascii`, `too_similar`.
+    A round that leaves no pair ends the run: there is nothing to learn from. All rows until then are kept.
+
+    Rejects: `no_score` (a judgement without a line "Score: " and 0 to 5; it does not enter the mean), `against_people`
+        (judgements of a prompt whose order is not people's; details: scores, ranks), `too_frequent` (thinned out),
+        `duplicate` (an answer that the prompt has already), `too_few_scored`, `equal_scores`, `empty`, `truncated`; of new
+        prompts `too_short`, `too_long`, `unsuited`, `writes_program`, `starts_with_punctuation`, `starts_non_ascii`,
+        `too_similar`.
     """
     known = list(ranked if ranked is not None else home.shipped("ranked_replies.jsonl", RankedReplies))
     known = run.rng("held_out").sample(known, len(known))
     held_out, taught = known[: int(judged_share * len(known))], known[int(judged_share * len(known)) :]
 
-    async def score(prompt: str, response: str, judge: Model) -> list[tuple[float, str]]:
+    async def score(prompt: str, response: str, judge: Model, samples: int = judge_samples) -> list[tuple[float, str]]:
         """Scores with what was said, without those that cannot be read."""
         found = []
         asked = JUDGE(prompt=prompt, response=response)
         said: list[Reply] = await judge.chat(
-            asked, n=judge_samples, temperature=judge_temperature, max_tokens=max_tokens_per_judgement
+            asked, n=samples, temperature=judge_temperature, max_tokens=max_tokens_per_judgement
         )
         for reply in said:
             try:
-                found.append((rating(complete_reply(reply), low=0, high=5, cue="Score:"), reply.text.strip()))
+                found.append((read_score(reply), reply.text.strip()))
             except Bad:
                 run.reject(reply, "no_score")
         return found
@@ -187,17 +204,17 @@ async def self_rewarding(
     teacher = await run.train(model, answering, training=first) if taught else model
 
     async def agreeing(row: RankedReplies) -> list[SelfRewardedJudgement]:
-        scored = [await score(row.prompt, reply.text, teacher) for reply in row.replies]
+        scored = [await score(row.prompt, reply.text, teacher, 1) for reply in row.replies]
         if not all(scored):
             return []
-        firsts = [one[0] for one in scored]
-        if not in_order([value for value, _ in firsts], [reply.rank for reply in row.replies]):
-            ranks = [reply.rank for reply in row.replies]
-            run.reject(row, "against_people", scores=[value for value, _ in firsts], ranks=ranks)
+        said = [one for [one] in scored]
+        scores, ranks = [value for value, _ in said], [reply.rank for reply in row.replies]
+        if not in_order(scores, ranks):
+            run.reject(row, "against_people", scores=scores, ranks=ranks)
             return []
         return [
             SelfRewardedJudgement(prompt=JUDGE(prompt=row.prompt, response=reply.text), completion=text, score=value)
-            for reply, (value, text) in zip(row.replies, firsts, strict=True)
+            for reply, (value, text) in zip(row.replies, said, strict=True)
         ]
 
     judgements = [one for some in await run.map(agreeing, taught) for one in some]
@@ -235,24 +252,25 @@ async def self_rewarding(
         prompts: list[tuple[str, Reply]] = []
         left = attempts * prompts_per_iteration
         while len(prompts) < prompts_per_iteration and left > 0:
-            count = min(prompts_per_iteration - len(prompts), left)
+            count = min(batch, prompts_per_iteration - len(prompts), left)
             left -= count
 
-            async def invent(number: int, own: list[str] = own) -> Reply:
+            async def invent(number: int, own: list[str] = own) -> tuple[Reply, int]:
                 shown = run.rng("own").sample(own, min(few_shot_own, len(own), few_shot))
                 shown = run.rng("seeds").sample(seeds, min(few_shot - len(shown), len(seeds))) + shown
                 run.rng("shuffle").shuffle(shown)
                 examples = "\n".join(f"{place}. {prompt}" for place, prompt in enumerate(shown, start=1))
-                return await prompter.chat(
+                reply = await prompter.chat(
                     INVENT(examples=examples, number=len(shown) + 1),
                     temperature=prompt_temperature,
                     top_p=prompt_top_p,
                     max_tokens=max_tokens_per_response,
                 )
+                return reply, len(shown) + 1
 
-            for reply in await run.map(invent, range(count)):
+            for reply, number in await run.map(invent, range(count)):
                 try:
-                    prompt = read_prompt(reply)
+                    prompt = read_prompt(reply, number)
                 except Bad as bad:
                     run.reject(reply, bad.reason)
                     continue
@@ -267,12 +285,17 @@ async def self_rewarding(
             said: list[Reply] = await same.chat(
                 prompt, n=candidates, temperature=temperature, top_p=top_p, max_tokens=max_tokens_per_response
             )
-            texts = []
+            texts: list[str] = []
             for reply in said:
                 try:
-                    texts.append(complete_reply(reply))
+                    text = complete_reply(reply)
                 except Bad as bad:
                     run.reject(reply, bad.reason)
+                    continue
+                if text in texts:  # judged twice, it could be the best and the worst
+                    run.reject(reply, "duplicate")
+                else:
+                    texts.append(text)
             judged = await run.map(lambda text: score(prompt, text, same), texts, name="judge")
             scored = [(mean(v for v, _ in some), text) for some, text in zip(judged, texts, strict=True) if some]
             if len(scored) < 2:
@@ -296,10 +319,10 @@ async def self_rewarding(
             return pair
 
         pairs = [pair for pair in await run.map(answer, prompts) if pair is not None]
+        for pair in pairs:  # before training, which fails without pairs: these are kept
+            yield pair
         model = await run.train(model, pairs, "dpo", training=training, reference=model)
         learnt = len(pairs)
-        for pair in pairs:
-            yield pair
 
 
 def in_order(scores: Sequence[float], ranks: Sequence[int]) -> bool:
@@ -323,8 +346,23 @@ def thinned(run: Run, judgements: list[SelfRewardedJudgement]) -> list[SelfRewar
     return [one for place, one in enumerate(judgements) if place not in out]
 
 
-def read_prompt(reply: Reply) -> str:
-    """The one new prompt of a reply; models like to repeat its number, or to write further ones."""
-    text = complete_reply(reply)
-    first = next(line for line in text.splitlines() if line.strip())
-    return on_one_line(first.strip().lstrip("0123456789").lstrip(".) ").strip('"') or first)
+def read_score(reply: Reply) -> float:
+    """The points of the last line that is a score; a sentence that speaks of scores is none."""
+    found = SCORE.findall(complete_reply(reply))
+    if not found or not 0 <= float(found[-1]) <= 5:
+        raise Bad("no_score")
+    return float(found[-1])
+
+
+def read_prompt(reply: Reply, number: int) -> str:
+    """The one new prompt of a reply; models like to lead in to it, to repeat its number, or to write further ones.
+
+    Args:
+        number: that it has in the list. By this alone is a lead-in told from a prompt that holds a list of its own.
+    """
+    text = LEAD_IN.sub("", complete_reply(reply)).strip()
+    if item := re.match(rf"[^\n]*:\s*\n\s*({number})[.)]\s|(\d{{1,3}})[.)]\s", text):
+        number = int(item[1] or item[2])
+        text = text[item.end() :]
+    text = re.split(rf"^\s*{number + 1}[.)]\s", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return on_one_line(re.sub(r'\A"([^"]*)"\Z', r"\1", strip_numbering(text)))
