@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gristmill import BadInput, Reply
+from gristmill.export.formats import export
 from gristmill.ops.ask import Bad
 from gristmill.recipes.multimodal.chartllama import (
     CHARTS,
@@ -93,9 +94,18 @@ async def test_seven_tasks_are_made_of_a_chart_that_code_drew_in_the_sandbox():
     done = await go(model)
     assert [row.task for row in done.rows] == list(TASKS)
     assert {row.code for row in done.rows} == {drawing()}
-    [image] = {row.image for row in done.rows}
+    [image] = {row.image for row in done.rows if row.task != "text-to-chart"}
     assert size_of((done.folder / image).read_bytes()) == (80, 80)
-    assert done.rows[0].messages[0].content == "qa?"
+    # The mark stands in the first turn, as LLaVA's trainer reads it; who gives data in words shows no picture.
+    for row in done.rows:
+        first, last = (turn.content for turn in row.messages)
+        blind = row.task == "text-to-chart"
+        assert (row.image is None, first.count("<image>"), last.count("<image>")) == (blind, 0 if blind else 1, 0)
+    assert done.rows[0].messages[0].content in ("<image>\nqa?", "qa?\n<image>")
+    assert done.rows[5].messages[0].content == "Draw bars of 3, 1 and 2."
+    export(done.folder, "sharegpt", done.folder / "llava.jsonl")
+    records = [json.loads(line) for line in (done.folder / "llava.jsonl").read_text().splitlines()]
+    assert ["image" in record for record in records] == [row.image is not None for row in done.rows]
     assert pictures(ChartInstruction) == ("image", "response_image")
     again = await replay(done, model={"generator": Scripted(), "renderer": "sandbox:matplotlib"})
     assert (again.rows, again.calls) == (done.rows, 0)
@@ -234,6 +244,14 @@ async def test_pairs_that_cannot_be_read_are_rejected():
     assert dict(done.reject_counts) == {"unparsable": 3}
 
 
+async def test_no_more_pairs_are_kept_than_were_asked_for_and_none_that_holds_the_mark():
+    many = json.dumps([{"instruction": f"q{n}", "response": "<image>" if n == 1 else "a"} for n in range(5)])
+    done = await go(says(qa=many, summary=many), tasks=["qa", "summary"], qa_pairs=3, max_candidates=4, target=3)
+    asked = [(row.task, row.messages[0].content.replace("<image>", "").strip()) for row in done.rows]
+    assert asked == [("qa", "q0"), ("qa", "q2"), ("summary", "q0")]
+    assert dict(done.reject_counts) == {"image_mark": 1}
+
+
 async def test_topics_can_be_given_and_none_is_an_error():
     model = says()
     done = await go(model, topics=["Own topic"], tasks=["qa"], target=1)
@@ -289,6 +307,21 @@ def test_a_request_may_hold_the_data_and_a_label_before_the_code_is_no_part_of_i
     request = f"Draw this:\n{fenced('a,b', 'csv')}"
     [pair] = code_pair_of(Reply(f"**Instruction:** {request}\n\n**Code:**\n{fenced('print(1)')}"))
     assert (pair.instruction, pair.response) == (request, fenced("print(1)"))
+
+
+@pytest.mark.parametrize(
+    ("between", "code"),
+    [("\nCode:\n", "print(2)"), ("\n**Code:**\n", "print(2)"), ("\nCode: here it is\n", "# Code:\nprint(2)"), ("\n", "print(2)")],
+)  # fmt: skip
+def test_a_request_may_hold_python_of_its_own(between, code):
+    request = f"Sort the bars of this:\n{fenced('print(1)')}"
+    [pair] = code_pair_of(Reply(f"Instruction: {request}\n{between}{fenced(code)}\nThe bars are sorted."))
+    assert (pair.instruction, pair.response) == (request, fenced(code))
+
+
+def test_a_block_that_names_no_language_is_taken_for_the_code():
+    [pair] = code_pair_of(Reply("Instruction: Draw.\n```\nprint(1)\n```"))
+    assert (pair.instruction, pair.response) == ("Draw.", fenced("print(1)"))
 
 
 def png(width=80, height=80, end=b"IEND", data=b"IDAT") -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from gristmill import recipes
 from gristmill.models.annotation import Editing, Note, Writing
 from gristmill.models.annotator import Script
-from gristmill.recipes.augmentation.dialgen import OPENING, Change, Slot, apply, dialgen
+from gristmill.recipes.augmentation.dialgen import OPENING, Change, Slot, apply, dialgen, spoken
 from gristmill.testing import Scripted, replay, run
 
 CALL = [{"story": "A van hit the car.", "agent": "calm", "caller": "loud", "wanted": [{"referent": "Caller", "domain": "CarInfo", "slot": "Make", "value": "Ford"}]}]  # fmt: skip
@@ -18,8 +18,14 @@ def bits(*texts: str) -> Scripted:
     return Scripted(list(texts))
 
 
-def person(edit=lambda task, n: {}, facts=lambda task, n: "none"):
-    """`edit` gives what a note has besides the text as it is; `facts` the annotation."""
+def ford(task, _=0) -> str:
+    """What `TWO` says, wherever it stands."""
+    found = re.search(r"(\d+) Caller: In my Ford", task.context)
+    return f"{found[1]} | {FORD}" if found else "none"
+
+
+def person(edit=lambda task, n: {}, facts=ford):
+    """`edit` gives what a note has besides the text as it is; `facts` the annotation, None where it is skipped."""
     seen: dict[type, list] = {Editing: [], Writing: []}
 
     def act(task, _):
@@ -27,7 +33,8 @@ def person(edit=lambda task, n: {}, facts=lambda task, n: "none"):
         seen[type(task)].append(task)
         if isinstance(task, Editing):
             return Note(by="rita", **({"text": task.text} | edit(task, n)))
-        return Note(by="rita", text=facts(task, n))
+        said = facts(task, n)
+        return Note(by="rita", skipped=True) if said is None else Note(by="rita", text=said)
 
     return Script(act, name=f"rita {id(seen)}"), seen
 
@@ -46,7 +53,7 @@ async def test_each_prompt_holds_exactly_the_turns_that_were_accepted_as_they_we
     assert second == f"{OPENING}\nCaller: I was hit, uh, by a lorry.\nAgent: Oh no."
     assert "van" not in second
     [row] = done.rows
-    assert not row.complete  # they said goodbye, and the car never came up
+    assert row.complete
     assert [turn.content for turn in row.messages][1:] == [
         "I was hit, uh, by a lorry.",
         "Oh no.",
@@ -109,6 +116,39 @@ async def test_a_fact_that_is_corrected_is_kept():
     assert (done.rejects, done.rows[0].state[0].values, done.rows[0].complete) == ([], ["Ford"], True)
 
 
+LINES = "1 | Caller | CarInfo | Make | = Ford\n2 | Global | AccidentDetails | Place | = Elm Road\n1 | Caller | CarInfo | Colour red"
+
+
+@pytest.mark.parametrize(
+    ("again", "kept", "rejects"),
+    [
+        ("1 | Caller | CarInfo | Colour | = red", ["Make", "Colour", "Place"], {}),
+        (LINES, ["Make", "Place"], {"unreadable": 1}),
+        (None, ["Make", "Place"], {"unreadable": 1}),
+    ],
+)
+async def test_good_facts_are_kept_when_others_are_corrected_repeated_or_left(again, kept, rejects):
+    people, seen = person(facts=lambda task, n: again if "not accepted" in task.guidelines else LINES)
+    done = await run(dialgen, CALL, generator=bits(f"{ONE} [end]"), reviewer=people)
+    [row] = done.rows
+    assert [change.slot for turn in row.turns for change in turn.changes] == kept
+    assert dict(done.reject_counts) == rejects
+    asked = seen[Writing][1].guidelines.partition("not accepted")[2]
+    assert ("Colour red" in asked, "Ford" in asked) == (True, False)
+
+
+async def test_facts_are_played_in_the_order_of_the_turns_and_not_of_the_lines():
+    late = f"2 | Caller | CarInfo | Make | = Opel\n1 | {FORD}"
+    done = await run(dialgen, CALL, generator=bits(f"{ONE} [end]"), reviewer=person(facts=lambda task, n: late)[0])
+    assert done.rows[0].state[0].values == ["Opel"]
+
+
+async def test_an_annotation_that_is_skipped_is_said():
+    people = person(facts=lambda task, n: None if n == 0 else ford(task))[0]
+    done = await run(dialgen, CALL, generator=bits(ONE, TWO), reviewer=people)
+    assert (dict(done.reject_counts), done.rows[0].complete) == ({"not_annotated": 1}, True)
+
+
 async def test_playing_the_changes_through_gives_the_stored_state_with_updates():
     lines = {0: f"1 | {FORD}\n1 | Global | AccidentDetails | Place | = Elm Road", 1: "3 | Caller | CarInfo | Make | = Opel\n4 | Global | AccidentDetails | Place | + Oak Road\n4 | Caller | CarInfo | Make | ~ Opel"}  # fmt: skip
     done = await run(dialgen, CALL, generator=bits(ONE, TWO), reviewer=person(facts=lambda task, n: lines[n])[0])
@@ -120,7 +160,10 @@ async def test_playing_the_changes_through_gives_the_stored_state_with_updates()
             apply(state, change)
     assert {(known.referent, known.domain, known.slot): known.values for known in row.state} == state
     table = list(done.iterate("state_change"))
-    assert [one.completion.count("|") // 4 for one in table] == [0, 2, 0, 1, 2]
+    assert [one.completion.count("|") // 3 for one in table] == [0, 2, 0, 1, 2]
+    # The prompt numbers no turns, so the target names none.
+    assert table[3].completion == "Caller | CarInfo | Make | = Opel"
+    assert [one.turn for one in table] == [0, 1, 2, 3, 4]
     assert table[3].prompt.endswith("Caller: In my Ford.")
 
 
@@ -154,10 +197,74 @@ async def test_a_second_person_looks_over_the_facts():
     assert done.rows[0].state[0].values == ["Opel"]
 
 
+async def test_what_the_first_person_could_not_mend_is_said_also_where_a_second_one_looks_at_the_rest():
+    people, _ = person(facts=lambda task, n: f"1 | {FORD}\nnonsense" if n < 2 else "none")
+    second = Script(
+        lambda task, _: Note(by="sam", text=f"{task.text}\n1 | Pilot | CarInfo | Make | = Ford"), name="sam"
+    )
+    done = await run(dialgen, CALL, generator=bits(f"{ONE} [end]"), reviewer=people, second_annotator=second)
+    assert dict(done.reject_counts) == {"unreadable": 1, "outside_schema": 1}
+
+
+DAMAGE = {"referent": "Caller", "domain": "AccidentDetails", "slot": "Damage Part"}
+PLACE = {"referent": "Global", "domain": "AccidentDetails", "slot": "Place"}
+
+
+@pytest.mark.parametrize(
+    ("slot", "wanted", "said", "left"),
+    [
+        (DAMAGE, ["front", "rear"], ["front"], ["rear"]),
+        (DAMAGE, ["front"], ["rear"], ["front"]),
+        (DAMAGE, ["front", "rear"], ["rear", "front"], []),
+        (PLACE, ["Elm Road", "Oak Road"], ["the Oak"], ["Oak Road"]),  # in other words, but one of two
+        (PLACE, ["Elm Road", "Oak Road"], ["Oak Road"], ["Elm Road"]),
+        (PLACE, ["Elm Road"], ["down by the elms"], []),
+    ],
+)
+async def test_a_slot_has_come_up_with_all_values_that_are_wanted(slot, wanted, said, left):
+    call = [CALL[0] | {"wanted": [slot | {"value": value} for value in wanted]}]
+    lines = "\n".join(f"1 | {' | '.join(slot.values())} | + {value}" for value in said)
+    model = bits(ONE, "Caller: Bye. [end]")
+    done = await run(dialgen, call, generator=model, reviewer=person(facts=lambda task, n: lines if n == 0 else "none")[0], max_turns=4)  # fmt: skip
+    asked = model.prompts[1].split("as people speak:\n")[1].split("\n\nWrite the next")[0]
+    assert asked == ("\n".join(f"- {', '.join(slot.values())}: {value}" for value in left) or "- (all of it has)")
+    assert done.rows[0].complete == (not left)
+
+
+async def test_a_call_of_which_something_outside_the_schema_is_wanted_is_not_begun():
+    model = bits()
+    done = await run(
+        dialgen, [CALL[0] | {"wanted": [DAMAGE | {"value": "roof"}]}], generator=model, reviewer=person()[0]
+    )
+    assert (done.rows, dict(done.reject_counts), model.questions) == ([], {"outside_schema": 1}, [])
+
+
+async def test_a_call_that_says_goodbye_too_soon_goes_on():
+    model = bits("Caller: I was hit.\nAgent: Goodbye. [END]", TWO)
+    done = await run(dialgen, CALL, generator=model, reviewer=person()[0])
+    assert model.prompts[1].endswith("Caller: I was hit.\nAgent: Goodbye.")
+    assert "Make: Ford" in model.prompts[1]
+    assert done.rows[0].complete
+    deaf = Scripted(lambda _: "Agent: Goodbye. [end]")
+    done = await run(dialgen, CALL, generator=deaf, reviewer=person()[0], max_turns=5)
+    assert (len(done.rows[0].turns), done.rows[0].complete) == (5, False)
+
+
+def test_turns_are_read_with_their_further_lines_and_without_the_mark():
+    text = "Here it is:\nCaller: It was\n  dark.\n\nAgent: [END]\nagent: I see. [End]\n[end]\nCaller:\nOh."
+    assert [(one.speaker, one.utterance) for one in spoken(text)] == [
+        ("Caller", "It was dark."),
+        ("Agent", "I see."),
+        ("Caller", "Oh."),
+    ]
+
+
 async def test_a_call_ends_at_its_limit_and_one_that_is_only_sent_back_is_given_up():
     endless = Scripted(lambda _: "Caller: And then?\nAgent: Hm.")
     done = await run(dialgen, CALL, generator=endless, reviewer=person()[0], max_turns=7)
     assert (len(done.rows[0].turns), done.rows[0].complete) == (7, False)
+    cut = await run(dialgen, CALL, generator=endless, reviewer=person()[0], max_turns=6)
+    assert (len(cut.rows[0].turns), cut.rows[0].edits[-1].accepted) == (6, "Caller: And then?")
     never = person(lambda task, n: {"text": "", "skipped": True})[0]
     given_up = await run(dialgen, CALL, generator=endless, reviewer=never, rejections=2)
     assert (given_up.rows, dict(given_up.reject_counts)) == ([], {"sent_back": 3, "given_up": 1})

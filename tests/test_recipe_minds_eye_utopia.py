@@ -9,9 +9,10 @@ import pytest
 
 from gristmill import BadInput, recipes
 from gristmill.ops.scenes import Measure, measure_of, read
+from gristmill.recipes.augmentation import minds_eye_utopia as utopia
 from gristmill.recipes.augmentation.minds_eye import minds_eye
 from gristmill.recipes.augmentation.minds_eye_utopia import SAME, ambiguous, compared, hint, minds_eye_utopia
-from gristmill.recipes.augmentation.utopia_scenes import MORE, RANGES
+from gristmill.recipes.augmentation.utopia_scenes import EQUAL, MORE, RANGES
 from gristmill.testing import Scripted, replay, run
 from gristmill.verify import physics
 from gristmill.verify.physics import simulate
@@ -28,7 +29,7 @@ def no_worker_is_left():
 
 @pytest.fixture(scope="module")
 def made():
-    return asyncio.run(run(minds_eye_utopia, TASKS, engine="physics:mujoco", samples=3))
+    return asyncio.run(run(minds_eye_utopia, TASKS, engine="physics:mujoco", samples=3, pairs=4))
 
 
 def again(scene: str) -> list[float]:
@@ -75,6 +76,13 @@ async def test_what_is_said_of_the_bodies_holds_in_the_scene(made):
         assert row.answer == row.choices[0 if higher else 1]
 
 
+async def test_the_time_of_a_glide_is_its_way_over_its_speed(made):
+    for row in [*of(made, "motion/time/speed"), *of(made, "motion/time/track")]:
+        ends = [float(x) - 0.2 for x in re.findall(r'size="0.1 0.5 0.5" pos="([\d.]+)', row.scene)]
+        speeds = [float(value) for value in re.search(r'qvel="([^"]+)"', row.scene)[1].split()]
+        assert row.measured == pytest.approx([end / speed for end, speed in zip(ends, speeds, strict=True)], abs=0.04)
+
+
 async def test_mass_does_not_matter_in_a_fall_and_matters_in_a_collision(made):
     for name in ("free-fall/time/mass", "free-fall/speed/mass", "slope/time/mass", "friction/distance/mass"):
         assert {row.answer for row in of(made, name)} == {SAME}
@@ -93,10 +101,48 @@ async def test_gravity_changes_how_far_a_body_slides_and_mass_does_not(made):
     assert again(re.sub(r'mass="[\d.]+"', 'mass="7"', scene)) == pytest.approx(went, rel=0.01)
 
 
-async def test_each_question_is_also_a_pair_of_text_and_scene(made):
+async def test_pairs_of_text_and_scene_are_drawn_by_themselves_and_hold_no_question_of_the_benchmark(made):
     pairs = list(made.iterate("text_to_scene"))
-    assert [pair.completion for pair in pairs] == [row.scene for row in made.rows]
-    assert all(row.question in pair.prompt for pair, row in zip(pairs, made.rows, strict=True))
+    assert Counter(pair.sub_task for pair in pairs) == dict.fromkeys({row.sub_task for row in made.rows}, 4)
+    assert all(isinstance(measure_of(pair.completion), Measure) for pair in pairs)
+    assert {pair.completion for pair in pairs} & {row.scene for row in made.rows} == set()
+    asked = [row.question for row in made.rows]
+    assert not any(question in pair.prompt for pair in pairs for question in asked)
+
+
+async def test_a_question_that_there_is_already_is_drawn_again_and_pairs_keep_clear_of_it(monkeypatch):
+    # 3 objects in 6 orders, one of which has more, and one thing (mass) that is equal: 12 questions.
+    monkeypatch.setattr(utopia, "OBJECTS", ("cup", "jar", "pot"))
+    times = [time for number in range(2000) for time in (1.0 + number, 9000.0)]
+    done = await run(minds_eye_utopia, [FALL], engine=still(*times), samples=10, pairs=5, tries=50)
+    assert len({row.question for row in done.rows}) == 10 == len(done.rows)
+    assert done.reject_counts["repeated"] > 0
+    free = {pair.prompt.rpartition("\n\n")[2] for pair in done.iterate("text_to_scene")}
+    assert 1 <= len(free) <= 2
+    assert free & {row.question for row in done.rows} == set()
+    assert len(list(done.iterate("text_to_scene"))) == 5
+    all_of_them = await run(minds_eye_utopia, [FALL], engine=still(*times), samples=13, pairs=2, tries=50)
+    assert len(all_of_them.rows) == 12  # no more than there are, and an end to trying
+    assert list(all_of_them.iterate("text_to_scene")) == []
+
+
+async def test_all_questions_that_are_made_by_default_differ():
+    times = [time for number in range(200) for time in (1.0 + number, 9000.0)]
+    done = await run(minds_eye_utopia, [FALL], engine=still(*times))
+    assert len({row.question for row in done.rows}) == 100 == len(done.rows)
+
+
+async def test_one_thing_that_matters_in_the_scene_is_said_to_be_the_same_and_is(made):
+    attribute = {"mass": r'mass="([\d.]+)"', "friction": r'friction="([\d.]+)" priority'}
+    for row in made.rows:
+        family, _, varied = row.sub_task.split("/")
+        may = [name for name in EQUAL[family] if name not in varied.split("+")]
+        said = [name for name, words in MORE.items() if f" {words[2]} the " in row.question]
+        assert len(said) == min(1, len(may)), row.question
+        assert set(said) <= set(may)
+        if said and said[0] in attribute and family != "collision":
+            assert len(set(re.findall(attribute[said[0]], row.scene))) == 1
+    assert {name for row in made.rows for name, words in MORE.items() if words[2] in row.question} == set(MORE)
 
 
 async def test_a_replay_simulates_nothing(made):
@@ -135,7 +181,7 @@ async def test_a_draw_that_is_too_close_to_call_is_drawn_again_and_tries_end():
     done = await run(minds_eye_utopia, [FALL], engine=still(1.0, 1.0, 1.0, 1.01, 1.0, 2.0), samples=1)
     assert dict(done.reject_counts) == {"ambiguous": 2}
     assert len(done.rows) == 1
-    none = await run(minds_eye_utopia, [FALL], engine=still(1.0, 1.0, 1.0, 1.0), samples=1, tries=2)
+    none = await run(minds_eye_utopia, [FALL], engine=still(1.0, 1.0, 1.0, 1.0), samples=1, pairs=0, tries=2)
     assert dict(none.reject_counts) == {"ambiguous": 2, "no_question": 1}
     mass = FALL | {"varied": ["mass"], "differs": False}
     same = await run(minds_eye_utopia, [mass], engine=still(1.0, 1.0), samples=1)
@@ -145,7 +191,7 @@ async def test_a_draw_that_is_too_close_to_call_is_drawn_again_and_tries_end():
 @pytest.mark.parametrize("outcome", ["scene", "unstable", "timeout"])
 async def test_a_scene_that_does_not_run_is_rejected(outcome):
     engine = Scripted(lambda _: Motion(outcome, "why"), can={"Simulate"})
-    done = await run(minds_eye_utopia, [FALL], engine=engine, samples=1, tries=1)
+    done = await run(minds_eye_utopia, [FALL], engine=engine, samples=1, pairs=0, tries=1)
     reason = "does_not_load" if outcome == "scene" else outcome
     assert dict(done.reject_counts) == {reason: 1, "no_question": 1}
 
@@ -200,12 +246,35 @@ async def test_examples_hold_hints_too(made):
     assert len(done.rows) == 1
 
 
+@pytest.mark.parametrize("given", [0, 2])
+async def test_fewer_examples_than_are_to_be_shown_are_an_error_before_the_first_call(given, made):
+    seed, row = lesson(made)
+    columns = ("prompt", "completion", "question", "choices", "answer", "hint", "scene", "sub_task", "measured")
+    others = [one for one in made.rows if one.question != row.question][: given - 1]
+    # The question itself is never its own example.
+    solved = [{name: getattr(one, name) for name in columns} for one in [row, *others]] if given else None
+    writer = Scripted([])
+    with pytest.raises(BadInput, match=f"few_shot=2, but of `examples` there are {max(given - 1, 0)}"):
+        await run(minds_eye, [seed], converter=writer, engine="physics:mujoco", answerer=Scripted([]), few_shot=2, examples=solved)  # fmt: skip
+    assert writer.questions == []
+
+
 async def test_a_scene_that_does_not_load_is_asked_for_again_and_then_skipped(made):
     seed, row = lesson(made)
     broken = row.scene.replace('size="0.1"', 'size="huge"')
-    replies = iter([broken, row.scene])
-    done = await run(minds_eye, [seed], converter=Scripted(lambda _: next(replies)), engine="physics:mujoco", answerer=knows(row.answer))  # fmt: skip
-    assert (len(done.rows), dict(done.reject_counts)) == (1, {"does_not_load": 1})
+    nowhere = row.scene.replace("ground 0.1;", "line 99;")
+    writer = Scripted(["No.", broken, nowhere, row.scene])
+    done = await run(
+        minds_eye, [seed], converter=writer, engine="physics:mujoco", answerer=knows(row.answer), retries=3
+    )
+    assert (len(done.rows), dict(done.reject_counts)) == (1, {"no_scene": 1, "does_not_load": 1, "never": 1})
+    # At temperature 0 the same question gets the same answer: each time the converter is told what was wrong.
+    message = next(reject.details["message"] for reject in done.rejects if reject.reason == "does_not_load")
+    assert message
+    for prompt, shown, why in zip(writer.prompts[1:], ["No.", broken, nowhere], ["no <mujoco>", message, "never comes: time line 99"], strict=True):  # fmt: skip
+        assert prompt.startswith(writer.prompts[0])
+        assert shown in prompt
+        assert why in prompt
     never = await run(minds_eye, [seed], converter=Scripted(lambda _: broken), engine="physics:mujoco", answerer=Scripted([]))  # fmt: skip
     assert (never.rows, dict(never.reject_counts)) == ([], {"does_not_load": 2})
 
@@ -221,11 +290,27 @@ async def test_a_reply_without_a_scene_that_may_be_run_is_rejected(reply, made):
     assert dict(done.reject_counts) == {"no_scene": 1}
 
 
-@pytest.mark.parametrize("said", ["Maybe.", "the lamp or the trunk"])
+@pytest.mark.parametrize("said", ["Maybe.", "the lamp or the trunk", "lamp or trunk", "lamps"])
 async def test_an_answer_that_is_no_single_choice_is_rejected(said):
     seed = {"question": "Which?", "choices": ["the lamp", "the trunk", SAME]}
     done = await run(minds_eye, [seed], converter=Scripted([]), engine="physics:mujoco", answerer=Scripted(lambda _: said), hints=False)  # fmt: skip
     assert dict(done.reject_counts) == {"no_choice": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "choice"),
+    [
+        ("lamp", 0),
+        ("It is the Lamp.", 0),
+        ("Both.", 2),
+        ("They take the same time.", 2),
+        ("The lamp; both fall alike.", 0),
+    ],
+)
+async def test_an_answer_may_leave_out_the_article_and_say_both(said, choice):
+    seed = {"question": "Which?", "choices": ["the lamp", "the trunk", SAME]}
+    done = await run(minds_eye, [seed], converter=Scripted([]), engine="physics:mujoco", answerer=Scripted(lambda _: said), hints=False)  # fmt: skip
+    assert [row.answer for row in done.rows] == [seed["choices"][choice]]
 
 
 # -- reading motions
@@ -244,14 +329,19 @@ def test_quantities_are_read_where_they_are_waited_for():
     slide = moved([(0, 0, 0), (2, 0, 0), (3, 0, 0)], [(4, 0, 0), (2, 0, 0), (0, 0, 0)])
     assert read(slide, "a", Measure("time", "stop", 1.0, 2, ("a", "b"))) == 1.5
     assert read(slide, "a", Measure("time", "line", 1.0, 2, ("a", "b"))) == 0.5
-    assert read(slide, "a", Measure("time", "touch", 1.0, 2, ("a", "b"))) == pytest.approx(1.1)
+    assert read(slide, "a", Measure("time", "touch", 1.0, 2, ("a", "b"))) == 1.0
+    assert read(slide, "a", Measure("distance", "touch", 1.0, 2, ("a", "b"))) == 2.0
+    # A speed is that after the collision, a tenth of a second later.
+    assert read(slide, "a", Measure("speed", "touch", 1.0, 2, ("a", "b"))) == pytest.approx(1.8)
     assert read(slide, "a", Measure("time", "touch", 9.0, 2, ("a", "b"))) is None
 
 
 def test_a_hint_is_in_words_and_names_what_was_struck():
     assert hint(Measure("time", "ground", 0, 1, ("cup", "jar")), 1) == "the jar takes longer than the cup"
     assert (
-        hint(Measure("speed", "end", 0, 1, ("cup-ball", "jar-ball")), 0)
+        hint(Measure("speed", "end", 0, 1, ("cup-struck-ball", "jar-struck-ball")), 0)
         == "the cup's ball is faster than the jar's ball"
     )
     assert hint(Measure("distance", "end", 0, 1, ("a", "b")), None) == "both get equally far"
+    ball = hint(Measure("time", "ground", 0, 1, ("bowling-ball", "jar")), 0)
+    assert ball == "the bowling-ball takes longer than the jar"

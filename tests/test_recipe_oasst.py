@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from gristmill.models.annotation import Labelling, Note, Ranking, Writing
+from gristmill.models.annotation import Labelling, Note, Ranking, Rating, Writing
 from gristmill.models.annotator import Script
-from gristmill.recipes.preference.oasst import oasst
+from gristmill.recipes.preference.oasst import GRADES, Label, oasst
 from gristmill.testing import Scripted, replay, run
 
 TREE = [{"lang": "English"}]
@@ -25,13 +25,17 @@ def writer(text="{by} says {n}", names=("ann", "bob", "cy"), skip=lambda n: Fals
     return Script(write, name=f"writer {id(seen)}"), seen
 
 
-def reviewer(labels=lambda task, number: ["fine"]) -> tuple[Script, list[Labelling]]:
+def reviewer(labels=lambda task, number: ["not_spam"], grade=lambda number: 2) -> tuple[Script, list[Labelling]]:
+    """Who gives None for labels skips. Gradings are not among the tasks seen."""
     seen: list[Labelling] = []
 
     def review(task, number):
+        if isinstance(task, Rating):
+            return Note(by=f"r{number}", ratings=dict.fromkeys(task.aspects, grade(number)))
         assert isinstance(task, Labelling)
         seen.append(task)
-        return Note(by=f"r{number}", labels=labels(task, number))
+        chosen = labels(task, number)
+        return Note(by=f"r{number}", skipped=True) if chosen is None else Note(by=f"r{number}", labels=chosen)
 
     return Script(review, name=f"reviewer {id(seen)}"), seen
 
@@ -86,7 +90,7 @@ async def test_a_tree_stops_growing_at_its_goal():
 
 async def test_a_message_that_one_of_three_finds_good_is_not_in_the_export():
     def one_of_three(task, number):
-        return ["fine"] if number == 0 or "Answer 1" not in task.text else ["spam"]
+        return ["not_spam"] if number == 0 or "Answer 1" not in task.text else ["spam"]
 
     done = await grow(reviewers=reviewer(one_of_three)[0], goal_tree_size=6)
     assert "Answer 1" not in {row.text for row in done.rows}
@@ -94,7 +98,7 @@ async def test_a_message_that_one_of_three_finds_good_is_not_in_the_export():
     assert reject.details["score"] == pytest.approx(0.3333)
     assert tree_of(done).deleted == 1
     two = await grow(
-        reviewers=reviewer(lambda task, number: ["spam"] if number == 2 else ["fine"])[0], goal_tree_size=4
+        reviewers=reviewer(lambda task, number: ["spam"] if number == 2 else ["not_spam"])[0], goal_tree_size=4
     )
     assert {round(row.score, 2) for row in two.rows} == {0.67}
 
@@ -104,31 +108,83 @@ async def test_a_root_of_low_grade_aborts_the_tree():
     assert (done.rows, tree_of(done).state) == ([], "aborted_low_grade")
 
 
-async def test_more_than_four_red_flags_delete_a_message():
-    def red(task, number):
-        many = ["toxic", "violent", "pii"] if number < 2 else ["fine"]
-        return many if task.text == "Answer 0" else ["fine"]
+@pytest.mark.parametrize(("language", "spam", "score"), [(1, 0, 0.6667), (1, 1, 0.3333), (0, 2, 0.3333), (3, 3, -1)])
+async def test_spam_and_another_language_lower_the_score_and_no_other_label_does(language, spam, score):
+    def labels(task, number):
+        said = ["spam" if number < spam else "not_spam", *(["lang_mismatch"] if number >= 3 - language else [])]
+        return [*said, "not_appropriate", "pii", *(["fails_task"] if "fails_task" in task.options else [])]
 
-    done = await grow(
-        reviewers=reviewer(red)[0], goal_tree_size=4, p_full_labeling_assistant=1.0, acceptance_threshold=0
-    )
-    assert [reject.reason for reject in done.rejects] == ["red_flags"]
-    assert done.rejects[0].details["flags"] == 6
+    people, seen = reviewer(labels)
+    done = await grow(reviewers=people, goal_tree_size=2, p_full_labeling_assistant=1.0, acceptance_threshold=0.6)
+    kept = {round(row.score, 4) for row in done.rows}
+    assert kept == ({score} if score > 0.6 else set())
+    assert kept or done.rejects[0].details["score"] == score
+    assert len(done.rows) == (2 if score > 0.6 else 0)
+    assert "fails_task" in seen[-1].options or not kept
+
+
+@pytest.mark.parametrize(("flagged", "kept"), [(4, True), (5, False)])
+async def test_more_than_four_reviewers_with_red_labels_delete_a_message_however_many_labels_each_chose(flagged, kept):
+    def red(task, number):
+        return ["not_spam", *(["hate_speech", "pii"] if task.text == "Answer 0" and number < flagged else [])]
+
+    done = await grow(reviewers=reviewer(red)[0], goal_tree_size=4, p_full_labeling_assistant=1.0, num_reviews=6)
+    assert ("Answer 0" in {row.text for row in done.rows}) == kept
+    assert [(reject.reason, reject.details["flags"]) for reject in done.rejects] == ([] if kept else [("red_flags", 5)])
+
+
+@pytest.mark.parametrize("said", [None, [], ["lang_mismatch"], ["spam", "not_spam"]])
+async def test_a_review_that_does_not_say_whether_it_is_spam_is_none_and_all_of_them_are_needed(said):
+    people = reviewer(lambda task, number: said if number == 2 and task.text == "Answer 0" else ["not_spam"])[0]
+    done = await grow(reviewers=people, goal_tree_size=4)
     assert "Answer 0" not in {row.text for row in done.rows}
+    assert [(reject.reason, reject.details["reviews"]) for reject in done.rejects] == [("not_reviewed", 2)]
+    assert {row.reviews for row in done.rows} == {3}
+    root = await grow(reviewers=reviewer(lambda *_: said)[0])
+    assert (root.rows, tree_of(root).state) == ([], "incomplete")
+
+
+async def test_full_reviews_grade_a_message_and_say_of_how_many_people():
+    people, _ = reviewer(grade=lambda number: (4, 2, 3)[number])
+    done = await grow(reviewers=people, goal_tree_size=2, p_full_labeling_assistant=1.0)
+    root, answer = done.rows
+    assert root.labels["spam"] == Label(0.0, 3)
+    assert set(root.labels) == {
+        "spam",
+        "lang_mismatch",
+        "not_appropriate",
+        "pii",
+        "hate_speech",
+        "sexual_content",
+        *GRADES,
+    }
+    assert {root.labels[name].value for name in GRADES} == {0.75}
+    assert set(answer.labels) - set(root.labels) == {"fails_task", "helpfulness"}
+    plain = await grow(reviewers=people, goal_tree_size=2, p_full_labeling_assistant=0.0)
+    assert set(plain.rows[1].labels) == {"spam", "lang_mismatch"}
 
 
 async def test_nobody_reviews_or_ranks_what_he_wrote():
     # Reviewers named as the authors: their word does not count, so nothing was reviewed.
-    selfish = Script(lambda task, number: Note(by="pia", labels=["fine"]), name="selfish")
+    selfish = Script(lambda task, number: Note(by="pia", labels=["not_spam"]), name="selfish")
     done = await grow(prompters=writer("Hello {n}", ("pia",))[0], reviewers=selfish)
     assert (done.rows, [reject.reason for reject in done.rejects]) == ([], ["not_reviewed"])
-    asked = Scripted(lambda q: Note(by="eve", labels=["fine"]), can={"Annotator"})
+    asked = Scripted(lambda q: Note(by="eve", **({"ratings": dict.fromkeys(q.task.aspects, 1)} if isinstance(q.task, Rating) else {"labels": ["not_spam"]})), can={"Annotator"})  # fmt: skip
     await grow(prompters=writer("Hello {n}", ("pia",))[0], reviewers=asked, goal_tree_size=1)
-    assert [question.sampling["without"] for question in asked.questions] == [["pia"]]
+    assert {tuple(question.sampling["without"]) for question in asked.questions} == {("pia",)}
     vain = Script(lambda task, number: Note(by="ann", order=list(range(len(task.items)))), name="vain")
     ranked = await grow(assistants=writer("Answer {n}", ("ann",))[0], rankers=vain)
     assert {row.rank for row in ranked.rows} == {None}
     assert "not_ranked" in {reject.reason for reject in ranked.rejects}
+    assert tree_of(ranked).state == "incomplete"
+
+
+async def test_answers_are_ranked_by_all_who_are_wanted_or_have_no_ranks():
+    lazy = Script(lambda task, n: Note(by="k", skipped=True) if n == 1 else Note(by="k", order=list(range(len(task.items)))), name="lazy")  # fmt: skip
+    done = await grow(rankers=lazy, max_tree_depth=1, goal_tree_size=4)
+    assert {row.rank for row in done.rows} == {None}
+    assert [(reject.reason, reject.details["rankings"]) for reject in done.rejects] == [("not_ranked", 2)]
+    assert (tree_of(done).state, list(done.iterate("oasst_pair"))) == ("incomplete", [])
 
 
 async def test_rankings_in_a_circle_still_give_an_order_and_the_same_each_time():
@@ -144,6 +200,21 @@ async def test_rankings_in_a_circle_still_give_an_order_and_the_same_each_time()
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("weakest", [0, 1, 2])
+async def test_of_a_circle_the_weakest_majority_gives_way(weakest):
+    # 7 rankings in a circle 0 > 1 > 2 > 0, with margins of 3, 3 and 1; the one of 1 is `weakest` over the next.
+    best, middle, last = ((weakest + 1 + step) % 3 for step in range(3))
+    orders = [[best, middle, last]] * 3 + [[middle, last, best]] * 2 + [[last, best, middle]] * 2
+    for shift in range(7):
+        done = await grow(
+            rankers=ranker(lambda items, number, shift=shift: orders[(number + shift) % 7]),
+            max_tree_depth=1,
+            goal_tree_size=4,
+            num_required_rankings=7,
+        )
+        assert [row.rank for row in done.rows[1:]] == [[best, middle, last].index(item) for item in range(3)]
+
+
 async def test_the_best_answer_is_in_the_thread_and_pairs_follow_the_order():
     turned = ranker(lambda items, number: list(reversed(range(len(items)))))
     done = await grow(rankers=turned, max_tree_depth=1, goal_tree_size=4)
@@ -152,27 +223,68 @@ async def test_the_best_answer_is_in_the_thread_and_pairs_follow_the_order():
     assert thread.messages[-1].content == done.rows[-1].text
     pairs = [(pair.chosen, pair.rejected) for pair in done.iterate("oasst_pair")]
     texts = {row.rank: row.text for row in done.rows}
-    assert pairs == [(texts[0], texts[1]), (texts[1], texts[2])]
+    assert pairs == [(texts[0], texts[1]), (texts[0], texts[2]), (texts[1], texts[2])]
+
+
+async def test_a_thread_ends_with_the_answer_before_a_user_s_word_that_nobody_answered():
+    done = await grow(max_tree_depth=2, goal_tree_size=12, max_children_count=2)
+    assert {row.role for row in done.rows if not any(other.parent_id == row.message_id for other in done.rows)} == {"prompter"}  # fmt: skip
+    [thread] = done.iterate("oasst_thread")
+    [best] = [row for row in done.rows if row.rank == 0]
+    assert [turn.content for turn in thread.messages] == [done.rows[0].text, best.text]
+
+
+def lonely_choices(done) -> list[bool]:
+    """Of each reply, while there was a user's message with one answer or none: whether it went to such a one."""
+    rows = sorted(done.rows, key=lambda row: int(row.message_id.rpartition("-")[2]))
+    children: dict[str, list] = {row.message_id: [] for row in rows}
+    depth, found = {rows[0].message_id: 0}, []
+    for number, row in enumerate(rows[1:], start=1):
+        lonely = [one.message_id for one in rows[:number] if one.role == "prompter" and len(children[one.message_id]) < 2 and depth[one.message_id] < 3]  # fmt: skip
+        found += [row.parent_id in lonely] if lonely else []
+        children[row.parent_id].append(row)
+        depth[row.message_id] = depth[row.parent_id] + 1
+    return found
+
+
+async def test_messages_with_few_answers_come_first_as_often_as_is_said():
+    always = lonely_choices(await grow(goal_tree_size=16, p_lonely_child_extension=1.0))
+    assert len(always) > 6
+    assert all(always)
+    assert not all(lonely_choices(await grow(goal_tree_size=16, p_lonely_child_extension=0.0)))
 
 
 async def test_all_labels_are_asked_of_roots_always_and_of_others_by_chance():
     people, seen = reviewer()
     await grow(reviewers=people, goal_tree_size=25, p_full_labeling_assistant=0.0, p_full_labeling_prompter=0.0)
     kinds = {len(task.options) for task in seen if task.context.startswith("A new")}, {len(task.options) for task in seen if not task.context.startswith("A new")}  # fmt: skip
-    assert kinds == ({12}, {2})
-    assert all("spam" in task.options for task in seen)
+    assert kinds == ({7}, {3})
+    assert all({"spam", "not_spam", "lang_mismatch"} <= set(task.options) for task in seen)
     people, seen = reviewer()
     await grow(reviewers=people, goal_tree_size=8, p_full_labeling_assistant=1.0)
     assert any("fails_task" in task.options for task in seen)
 
 
-async def test_a_twin_of_a_sibling_is_dropped_and_who_skips_too_often_halts_the_tree():
+async def test_a_twin_of_a_sibling_is_dropped_and_a_tree_that_does_not_grow_is_incomplete():
     done = await grow(assistants=writer("Same")[0], max_tree_depth=1, goal_tree_size=4)
     assert [row.text for row in done.rows] == ["User text 0", "Same"]
     assert {reject.reason for reject in done.rejects} == {"duplicate"}
-    lazy = await grow(assistants=writer(skip=lambda n: True)[0], auto_mod_max_skip_reply=3)
-    assert tree_of(lazy).state == "halted_by_moderator"
-    assert dict(lazy.reject_counts) == {"skipped": 4}
+    assert tree_of(done).state == "incomplete"
+
+
+async def test_a_tree_is_halted_by_different_people_who_skip_one_message():
+    five = ("a", "b", "c", "d", "e")
+    many = await grow(assistants=writer(names=five, skip=lambda n: True)[0], auto_mod_max_skip_reply=3)
+    assert (tree_of(many).state, dict(many.reject_counts)) == ("halted_by_moderator", {"skipped": 4})
+    one = await grow(assistants=writer(names=("a",), skip=lambda n: True)[0], auto_mod_max_skip_reply=3)
+    assert (tree_of(one).state, dict(one.reject_counts)) == ("incomplete", {"skipped": 48})
+    # Six people skip, but none of the messages more than two of them.
+    users = writer("User text {n}", tuple("pqrstu"), skip=lambda n: n % 2 == 1)[0]
+    spread = await grow(prompters=users, goal_tree_size=16, auto_mod_max_skip_reply=2)
+    assert spread.reject_counts["skipped"] > 2
+    assert tree_of(spread).state == "ready_for_export"
+    root = await grow(prompters=writer(skip=lambda n: True)[0])
+    assert (root.rows, tree_of(root).state) == ([], "incomplete")
 
 
 async def test_writers_see_the_conversation_and_who_is_to_speak():

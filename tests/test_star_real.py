@@ -18,15 +18,27 @@ pytestmark = pytest.mark.timeout(1200)
 FORM = FORMS["arithmetic"]
 
 
+def digits(number: int) -> str:
+    return " ".join(str(number))
+
+
+def sums(seed: int, count: int) -> list[tuple[int, int]]:
+    """Different pairs of numbers of two digits."""
+    return random.Random(seed).sample([(a, b) for a in range(10, 100) for b in range(10, 100)], count)
+
+
 def question(a: int, b: int) -> dict[str, str]:
-    return {"question": f"{a} + {b}", "answer": str(a + b)}
+    return {"question": f"{digits(a)} + {digits(b)}", "answer": digits(a + b)}
 
 
 def lesson(a: int, b: int, hinted: bool) -> Lesson:
-    """One is moved from the second number to the first until nothing is left."""
-    moves = "\n".join(f"{a + i} + {b - i}" for i in range(b + 1))
+    """Digit by digit from the right, with what is carried over."""
+    carried, lines = 0, []
+    for one, other in ((a % 10, b % 10), (a // 10, b // 10)):
+        lines.append(f"{one} + {other} + {carried} = {(made := one + other + carried)}")
+        carried = made // 10
     context = FORM.context(StarQuestion(**question(a, b)), hinted)
-    return Lesson(context, f"<scratch>\n{moves}\n</scratch>\n{a + b}")
+    return Lesson(context, "<scratch>\n" + "\n".join(lines) + f"\n</scratch>\n{digits(a + b)}")
 
 
 async def accuracy(weights: str, sums: list[tuple[int, int]]) -> float:
@@ -34,10 +46,8 @@ async def accuracy(weights: str, sums: list[tuple[int, int]]) -> float:
     await model.start()
     right = 0
     for a, b in sums:
-        asked = Question(
-            "complete", prompt=lesson(a, b, False).prompt, sampling={"temperature": 0.0, "max_tokens": 100}
-        )
-        right += FORM.read((await model.answer(asked, 1)).samples[0].text) == str(a + b)
+        asked = Question("complete", prompt=lesson(a, b, False).prompt, sampling={"temperature": 0.0, "max_tokens": 80})
+        right += FORM.read((await model.answer(asked, 1)).samples[0].text) == digits(a + b)
     await model.close()
     return right / len(sums)
 

@@ -30,7 +30,8 @@ class Measure(msgspec.Struct, frozen=True):
     """time: seconds from the start; distance: metres from where it began, on the level; speed: metres a second."""
     when: When
     """end: of the simulation; ground: its height falls to `at`; line: its way reaches `at` metres; stop: its speed falls to
-    `at`; touch: a tenth of a second after its speed first changed by more than `at`, as in a collision."""
+    `at`; touch: its speed first changed by more than `at`, as in a collision; a speed is taken a tenth of a second after, when
+    the bodies are apart again."""
     at: float
     seconds: float
     bodies: tuple[str, str]
@@ -77,7 +78,8 @@ def read(motion: Motion, body: str, measure: Measure) -> float | None:
             crossed = _crossing([-speed for speed in speeds], -measure.at)
         case "touch":
             changed = next((n for n, speed in enumerate(speeds) if abs(speed - speeds[0]) > measure.at), None)
-            later = None if changed is None else motion.times[changed] + 0.1
+            delay = 0.1 if measure.quantity == "speed" else 0.0
+            later = None if changed is None else motion.times[changed] + delay
             crossed = None if later is None else _crossing(motion.times, later)
         case _:
             crossed = when

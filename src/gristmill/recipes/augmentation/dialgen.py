@@ -44,15 +44,15 @@ TURN | REFERENT | DOMAIN | SLOT | = VALUE
 {slots}
 {trouble}"""
 )
-AGAIN = Prompt("Look at this again; the lines in question were not accepted:\n{trouble}")
+AGAIN = Prompt("These lines were not accepted; write only them anew, as the others are kept:\n{trouble}")
 CHECK = Prompt(
     "Another person annotated these turns. Correct the lines where they are wrong, or leave them as they are."
 )
 
 SPEAKERS = {"agent": "Agent", "caller": "Caller"}
-LINE = re.compile(r"^\s*(Agent|Caller)\s*:\s*(\S.*)$", re.IGNORECASE)
+LINE = re.compile(r"^\s*(Agent|Caller)\s*:(.*)$", re.IGNORECASE)
 FACT = re.compile(r"\s*(\d+)\s*\|\s*([^|]+?)\s*\|\s*([^|]+?)\s*\|\s*([^|]+?)\s*\|\s*([=+~])\s*(\S.*?)\s*")
-END = "[end]"
+END = re.compile(r"\[end\]", re.IGNORECASE)
 
 
 class Slot(Row):
@@ -129,7 +129,7 @@ class AnnotatedCall(Conversation, kw_only=True):
     state: list[Known]
     edits: list[Edited]
     complete: bool
-    """Whether all that was wanted came up, and the call was closed."""
+    """Whether the call was closed once all that was wanted had come up; else it was cut at `max_turns`."""
 
 
 class StateChange(Completion, kw_only=True):
@@ -162,8 +162,10 @@ async def dialgen(
     person may have a bit written anew, cut it, and say what should come next. What the turns say is written down as facts
     (referent, domain, slot, value), checked against the schema, and played through to the state at the end. (Lu et al.
     2023, arXiv:2307.07047, section 3. Prompt, turns in a subdialogue and sampling are not published.) Whether a value
-    follows from its turn, and whether a turn stands against the story, is left to the person. Training a tracker of
-    dialogue states on the second table is left to the export.
+    follows from its turn, and whether a turn stands against the story, is left to the person. A call that says goodbye
+    with wanted facts left goes on. A fact has come up when its value is known; where a slot takes any words, when as many
+    values are known as are wanted, since people put them in their own words. Training a tracker of dialogue states on the
+    second table is left to the export.
 
     Args:
         reviewer: edits the turns, steers, and annotates.
@@ -171,7 +173,7 @@ async def dialgen(
         second_annotator: looks over the annotations; nobody unless named. Not confirmed from the paper.
         task: what the call is about.
         turns_per_subdialogue: to ask for. Not confirmed from the paper.
-        max_turns: of a call.
+        max_turns: of a call; turns above are cut.
         rejections: bits in a row that may be sent back before the call is given up. Not from the paper.
         corrections: times that an annotation with lines that were not accepted is handed back. Not from the paper.
         context_turns: in the second table's prompts.
@@ -179,8 +181,9 @@ async def dialgen(
         max_tokens_per_subdialogue: of the generator. Not from the paper.
 
     Rejects: `sent_back` (a bit that the reviewer had written anew), `given_up` (too many of these in a row),
-        `outside_schema` (a fact with an unknown slot, referent or value; details: line, why), `unreadable` (a line that is
-        no fact), `no_turns` (the reply holds none), `not_annotated` (the reviewer skipped it), `empty`, `truncated`.
+        `outside_schema` (a fact with an unknown slot, referent or value, or a call of which one is wanted; details: why),
+        `unreadable` (a line that is no fact), `no_turns` (the reply holds none), `not_annotated` (the reviewer skipped it),
+        `empty`, `truncated`.
     """
     slots = list(schema if schema is not None else home.shipped("insurance_slots.jsonl", Slot))
     listed = "\n".join(f"- {slot.domain} | {slot.name}: {slot.description}{allowed(slot)}" for slot in slots)
@@ -189,39 +192,64 @@ async def dialgen(
     edits: list[Edited] = []
     state: dict[tuple[str, str, str], list[str]] = {}
     instruction, closed, sent_back = "", False, 0
+    for one in row.wanted:  # what no annotation may hold would never come up
+        if why := objection(Change(one.referent, one.domain, one.slot, "=", one.value), slots):
+            run.reject(row, "outside_schema", why=why)
+            return
 
-    async def annotated(text: str, first: int, history: str) -> list[tuple[int, Change]]:
-        numbered = "\n".join(f"{first + n} {one.speaker}: {one.utterance}" for n, one in enumerate(spoken(text)))
+    def missing() -> list[Wanted]:
+        """What has still to come up. In a slot that takes any words, a value that nobody wanted stands for one that is."""
+        names = {(one.referent, one.domain, one.slot, one.value) for one in row.wanted}
+        fixed = {(slot.domain, slot.name) for slot in slots if slot.values}
+        other = {key: sum((*key, value) not in names for value in values) for key, values in state.items()}
+        left = []
+        for one in row.wanted:
+            key = (one.referent, one.domain, one.slot)
+            if one.value in state.get(key, ()):
+                continue
+            if key[1:] not in fixed and other.get(key):
+                other[key] -= 1
+            else:
+                left.append(one)
+        return left
+
+    async def annotated(bit: Sequence[Spoken], first: int, history: str) -> list[tuple[int, Change]]:
+        new = range(first, first + len(bit))
+        numbered = "\n".join(f"{n} {one.speaker}: {one.utterance}" for n, one in zip(new, bit, strict=True))
         trouble = ""
         facts: list[tuple[int, Change]] = []
         refused: list[tuple[str, str, str]] = []
         for again in range(corrections + 1):
             said = ANNOTATE(referents=", ".join(referents), slots=listed, trouble=trouble)
             note: Note = await reviewer.annotate(Writing(context=f"{history}\n\nNew:\n{numbered}", guidelines=said))
-            if note.skipped:
-                run.reject({"turns": text}, "not_annotated")
+            if note.skipped and not again:
+                run.reject({"turns": numbered}, "not_annotated")
                 return []
-            facts, refused = read_facts(note.text, slots, range(first, first + len(spoken(text))))
-            if not refused or again == corrections:
+            if note.skipped:
+                break
+            found, refused = read_facts(note.text, slots, new)
+            facts += [fact for fact in found if fact not in facts]
+            if not refused:
                 break
             trouble = AGAIN(trouble="\n".join(f"{line} ({why})" for line, why, _ in refused))
         if second_annotator is not None:
-            shown = "\n".join(fact_line(number, change) for number, change in facts) or "none"
+            shown = "\n".join(f"{number} | {fact_line(change)}" for number, change in facts) or "none"
             checked: Note = await second_annotator.annotate(
                 Editing(text=shown, context=f"{history}\n\nNew:\n{numbered}", guidelines=CHECK())
             )
             if not checked.skipped:
-                facts, refused = read_facts(checked.text, slots, range(first, first + len(spoken(text))))
+                facts, more = read_facts(checked.text, slots, new)
+                refused += more
         for line, why, reason in refused:
             if reason == "unreadable":
                 run.reject({"line": line}, "unreadable")
             else:
                 run.reject({"line": line}, "outside_schema", why=why)
-        return facts
+        return sorted(facts, key=lambda fact: fact[0])  # a line may come late, and the state follows the turns
 
     while not closed and len(turns) < max_turns:
         history = "\n".join(f"{one.speaker}: {one.utterance}" for one in turns)
-        left = [one for one in row.wanted if (one.referent, one.domain, one.slot) not in state]
+        left = missing()
         prompt = GENERATE(
             task=task,
             story=row.story,
@@ -250,37 +278,45 @@ async def dialgen(
                 instruction = note.comment or instruction
             else:
                 sent_back = 0
-                closed, instruction = END in note.text.lower(), note.comment
-                text = "\n".join(f"{one.speaker}: {one.utterance}" for one in spoken(note.text))
+                instruction = note.comment
+                whole, first = spoken(note.text), len(turns)
+                bit = whole[: max_turns - first]
+                text = "\n".join(f"{one.speaker}: {one.utterance}" for one in bit)
                 edits.append(Edited(written, text, note.by, note.comment))
-                first = len(turns)
-                turns += spoken(text)
-                for number, change in await annotated(text, first, history):
+                turns += bit
+                for number, change in await annotated(bit, first, history):
                     turns[number].changes.append(change)
                     apply(state, change)
+                closed = END.search(note.text) is not None and len(bit) == len(whole) and not missing()
         if sent_back > rejections:
             run.reject(row, "given_up", turns=len(turns))
             return
-    came_up = all((one.referent, one.domain, one.slot) in state for one in row.wanted)
     yield AnnotatedCall(
         messages=[Turn("assistant" if one.speaker == "Agent" else "user", one.utterance) for one in turns],
         turns=turns,
         state=[Known(*key, values) for key, values in state.items()],
         edits=edits,
-        complete=closed and came_up,
+        complete=closed,
     )
-    for number, one in enumerate(turns):
+    for number, turn in enumerate(turns):
         near = turns[max(0, number + 1 - context_turns) : number + 1]
-        said = "\n".join(fact_line(number, change) for change in one.changes) or "none"
+        # Without the number, which cannot be told from turns that bear none.
+        said = "\n".join(map(fact_line, turn.changes)) or "none"
         yield StateChange(
             prompt="\n".join(f"{other.speaker}: {other.utterance}" for other in near), completion=said, turn=number
         )
 
 
 def spoken(text: str) -> list[Spoken]:
-    """The turns of a text; lines that are none belong to no one and are left out."""
-    found = (LINE.match(line) for line in text.splitlines())
-    return [Spoken(SPEAKERS[one[1].lower()], one[2].replace(END, "").strip()) for one in found if one]
+    """The turns of a text, without the mark of the end. A line without a speaker goes on with the turn before it; before
+    the first turn it belongs to no one and is left out, and so is a turn without words."""
+    turns: list[Spoken] = []
+    for line in END.sub("", text).splitlines():
+        if found := LINE.match(line):
+            turns.append(Spoken(SPEAKERS[found[1].lower()], found[2].strip()))
+        elif turns and line.strip():
+            turns[-1].utterance = f"{turns[-1].utterance} {line.strip()}".strip()
+    return [one for one in turns if one.utterance]
 
 
 def readable(text: str) -> str:
@@ -328,8 +364,8 @@ def apply(state: dict[tuple[str, str, str], list[str]], change: Change) -> None:
         values.append(change.value)
 
 
-def fact_line(number: int, change: Change) -> str:
-    return f"{number} | {change.referent} | {change.domain} | {change.slot} | {change.op} {change.value}"
+def fact_line(change: Change) -> str:
+    return f"{change.referent} | {change.domain} | {change.slot} | {change.op} {change.value}"
 
 
 def allowed(slot: Slot) -> str:

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gristmill import Chat, Completion, Reply, Row, Rows, Run, Simulate, recipe
+from gristmill import BadInput, Chat, Completion, Reply, Row, Rows, Run, Simulate, recipe
 from gristmill.ops.ask import Bad, attempt, complete_reply
 from gristmill.ops.code import FENCED
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.scenes import measure_of, read
-from gristmill.recipes.augmentation.minds_eye_utopia import TO_SCENE, UtopiaQuestion, compared, hint
+from gristmill.recipes.augmentation.minds_eye_utopia import SAME, TO_SCENE, UtopiaQuestion, compared, hint
 
+AGAIN = Prompt("{asked}\n\nThis was not accepted:\n\n{scene}\n\n{why}\n\nWrite the whole scene anew.")
 EXAMPLE = Prompt("{hint}Question: {question}\nChoices: {choices}\nAnswer: {answer}\n\n")
 ASK = Prompt("{examples}{hint}Question: {question}\nChoices: {choices}\nAnswer:")
 HINTS = Prompt("Hints: {hint}.\n")
@@ -62,13 +63,13 @@ async def minds_eye(
     bodies and put into words. The answering model is not changed. (Liu et al. 2022, Mind's Eye, arXiv:2210.05359, sections
     2 and 3; the converter of the paper is a small model trained on the pairs that `minds-eye-utopia` makes. The wording of
     the hint is our own.) With `hints` off it is the plain model, to compare with; chain of thought, self-consistency and
-    retrieval, the paper's other baselines, are recipes of their own.
+    retrieval, the paper's other baselines, are left out, and so is the training of the converter.
 
     Args:
         examples: solved questions, as `minds-eye-utopia` makes them, of which some are shown.
-        few_shot: examples in a prompt; they hold hints too.
+        few_shot: examples in a prompt; they hold hints too. So many must be given, besides the question itself.
         hints: whether the outcome stands in the prompt.
-        retries: scenes to ask for again where one does not load or shows nothing.
+        retries: scenes to ask for again where one does not load or shows nothing; the engine's message is shown.
         tolerance: as in `minds-eye-utopia`.
         max_tokens_per_scene: of the converter. Not from the paper.
         max_tokens_per_answer: of the answering model. Not from the paper.
@@ -77,14 +78,22 @@ async def minds_eye(
         why), `does_not_load`, `unstable`, `timeout`, `never` (what is waited for does not come), `no_choice` (the answer is
         none of the choices, or several), `empty`, `truncated`.
     """
-    text, outcome = "", ""
-    for _ in range(retries + 1 if hints else 0):
-        scene = await attempt(
-            run,
-            lambda: converter.chat(TO_SCENE(question=row.question), temperature=0.0, max_tokens=max_tokens_per_scene),
-            scene_of,
+    others = [one for one in examples or [] if one.question != row.question]
+    if len(others) < few_shot:
+        raise BadInput(
+            f"minds-eye: few_shot={few_shot}, but of `examples` there are {len(others)} besides the question; give more of "
+            "them, as `minds-eye-utopia` makes them, or ask for fewer"
         )
-        if scene is None:
+    text, outcome = "", ""
+    asked = TO_SCENE(question=row.question)
+    prompt = asked
+    for _ in range(retries + 1 if hints else 0):
+        reply = await converter.chat(prompt, temperature=0.0, max_tokens=max_tokens_per_scene)
+        try:
+            scene = scene_of(reply)
+        except Bad as bad:
+            run.reject(reply, bad.reason, **bad.details)
+            prompt = AGAIN(asked=asked, scene=reply.text, why=bad.details.get("why", bad.reason))
             continue
         measure = measure_of(scene)
         assert not isinstance(measure, str)
@@ -92,21 +101,21 @@ async def minds_eye(
         if not motion.ok:
             reason = "does_not_load" if motion.outcome == "scene" else motion.outcome
             run.reject({"scene": scene}, reason, message=motion.message)
+            prompt = AGAIN(asked=asked, scene=scene, why=motion.message or reason)
             continue
         first, second = (read(motion, body, measure) for body in measure.bodies)
         if first is None or second is None:
             run.reject({"scene": scene}, "never", measured=[first, second])
+            prompt = AGAIN(asked=asked, scene=scene, why=f"What is to be measured never comes: {measure.text}")
             continue
         text, outcome = scene, hint(measure, compared(first, second, tolerance))
         break
     if hints and not outcome:
         return
     shown = ""
-    if few_shot and examples is not None:
-        others = [one for one in examples if one.question != row.question]
-        for one in run.draw("examples", others, k=min(few_shot, len(others))) if others else []:
-            clue = HINTS(hint=one.hint) if hints else ""
-            shown += EXAMPLE(hint=clue, question=one.question, choices="; ".join(one.choices), answer=one.answer)
+    for one in run.draw("examples", others, k=few_shot) if few_shot else []:
+        clue = HINTS(hint=one.hint) if hints else ""
+        shown += EXAMPLE(hint=clue, question=one.question, choices="; ".join(one.choices), answer=one.answer)
     clue = HINTS(hint=outcome) if hints else ""
     prompt = ASK(examples=shown, hint=clue, question=row.question, choices="; ".join(row.choices))
     answer = await attempt(
@@ -139,9 +148,15 @@ def scene_of(reply: Reply) -> str:
 
 
 def choice_of(reply: Reply, choices: list[str]) -> str:
-    """The one choice that an answer names; raises Bad."""
-    text = f" {complete_reply(reply).lower()} "
-    named = [choice for choice in choices if re.search(rf"(?<!\w){re.escape(choice.lower())}(?!\w)", text)]
+    """The one choice that an answer names, in full, or where it names none so, without its article; raises Bad."""
+    text = complete_reply(reply).lower()
+    short = {choice: [choice.removeprefix("the ")] for choice in choices} | {SAME: ["both", "the same"]}
+    for forms in ({choice: [choice] for choice in choices}, {choice: short[choice] for choice in choices}):
+        named = [
+            one for one in choices if any(re.search(rf"(?<!\w){re.escape(f.lower())}(?!\w)", text) for f in forms[one])
+        ]
+        if named:
+            break
     if len(named) != 1:
         raise Bad("no_choice", named=named)
     return named[0]

@@ -25,7 +25,7 @@ MORE = {
     "height": ("starts from higher up than", "starts from lower down than", "starts from the same height as"),
     "angle": ("is on a steeper slope than", "is on a gentler slope than", "is on as steep a slope as"),
     "track": ("has a longer way to go than", "has a shorter way to go than", "has as long a way to go as"),
-    "struck": ("hits a heavier ball than", "hits a lighter ball than", "hits a ball as heavy as"),
+    "struck": ("hits a heavier ball than", "hits a lighter ball than", "hits a ball that weighs the same as that of"),
 }  # fmt: skip
 """How an attribute of the first body relates to the second's: greater, less, equal."""
 
@@ -57,6 +57,15 @@ RANGES = {
     "track": (2.0, 5.0), "struck": (0.5, 8.0),
 }  # fmt: skip
 """What is drawn, in kilograms, metres, metres a second, degrees."""
+EQUAL = {
+    "motion": ("mass", "speed", "track"),
+    "friction": ("mass", "speed", "friction"),
+    "free-fall": ("mass", "height"),
+    "projection": ("mass", "speed", "height"),
+    "collision": ("mass", "speed", "struck"),
+    "slope": ("mass", "angle", "friction"),
+}
+"""What plays a part in a kind of scene, or might be thought to: of what does not vary, one is said to be equal."""
 APART = 1.3
 """Least ratio of two values of which one is said to be greater."""
 
@@ -88,9 +97,10 @@ def draw(chance: Random, varied: list[str]) -> tuple[Setting, dict[str, int]]:
     return Setting(**values), greater
 
 
-def question(family: str, quantity: str, a: str, b: str, varied: dict[str, int]) -> str:
-    """The question in words. Attributes that play a part in the scene and do not vary are said to be equal."""
+def question(family: str, quantity: str, a: str, b: str, varied: dict[str, int], equal: str = "") -> str:
+    """The question in words. `equal`: an attribute that is said to be so; all others that do not vary are in one breath."""
     said = [f"The {a} {MORE[name][which]} the {b}." for name, which in varied.items()]
+    said += [f"The {a} {MORE[equal][2]} the {b}."] if equal else []
     story = STORY[family].format(a=a, b=b)
     asked = ASK[f"{family}/{quantity}"].format(a=a, b=b)
     return f"{story} {' '.join(said)} All else is equal. {asked}"
@@ -112,6 +122,8 @@ def scene(family: str, quantity: str, names: tuple[str, str], setting: Setting) 
     ), measure
 
 
+STRUCK = "-struck-ball"
+"""Ends the name of a ball that the body of that name runs into, and no other."""
 GROUND = '<geom type="plane" size="60 60 1" friction="0.01"/>'
 
 
@@ -130,7 +142,7 @@ def measures(family: str, quantity: str, names: tuple[str, str], setting: Settin
         case "free-fall" | "projection", _:
             return Measure("time" if quantity == "time" else "speed", "ground", 0.1, 2, names)
         case "collision", "struck":
-            return Measure("speed", "touch", 0.05, 4, (f"{names[0]}-ball", f"{names[1]}-ball"))
+            return Measure("speed", "touch", 0.05, 4, (names[0] + STRUCK, names[1] + STRUCK))
         case "collision", _:
             return Measure("speed", "touch", 0.05, 4, names)
         case _:
@@ -172,7 +184,7 @@ def collision(name: str, lane: int, setting: Setting) -> tuple[str, list[float]]
     rail = '<joint type="slide" axis="1 0 0"/>'
     body = (
         f'<body name="{name}" pos="0 {2 * lane} 0.1">{rail}<geom size="0.1" mass="{setting.mass[lane]:g}"/></body>'
-        f'<body name="{name}-ball" pos="1 {2 * lane} 0.1">{rail}<geom size="0.1" mass="{setting.struck[lane]:g}"/></body>'
+        f'<body name="{name}{STRUCK}" pos="1 {2 * lane} 0.1">{rail}<geom size="0.1" mass="{setting.struck[lane]:g}"/></body>'
     )
     return body, [setting.speed[lane], 0]
 

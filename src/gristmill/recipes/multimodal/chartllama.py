@@ -5,6 +5,7 @@ The model sees text alone; the pictures come from its code, which runs in the sa
 
 import csv
 import io
+import re
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from gristmill.ops.ask import Bad, attempt, complete_reply
 from gristmill.ops.code import FENCED, PYTHON, code_block
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.text import strip_numbering
+from gristmill.recipes.multimodal.llava import IMAGE, turns
 from gristmill.verify import Limits
 
 FIGURE = "figure.png"
@@ -117,6 +119,9 @@ TASKS = {
     ),
 }
 CODE_TASKS = ("chart-to-chart", "text-to-chart", "chart-editing")
+BLIND = "text-to-chart"
+"""The task whose user has no picture."""
+LABEL = re.compile(r"^[ \t*#]*Code:", re.MULTILINE)
 
 CHARTS = {
     "bar": ("ax.bar(x, height, width, color=...), ax.barh(y, width), ax.set_xticks(positions, labels)", ""),
@@ -157,9 +162,10 @@ class ChartExample(Row):
 
 
 class ChartInstruction(Conversation, kw_only=True):
-    """A chart, what a user asks about it, and the answer."""
+    """A chart, what a user asks about it, and the answer. The first turn holds the mark <image>, once, where there is one."""
 
-    image: Picture
+    image: Picture | None
+    """What the user sees; None of text-to-chart."""
     task: Task
     chart_type: str
     topic: str
@@ -221,7 +227,8 @@ async def chartllama(
     No model sees a picture. Kind of chart, topic, trend and size of the table are drawn; the table is checked against the
     size that was asked for. The code runs in the sandbox, and only what writes a figure goes on; code that works joins
     the examples that later prompts show, so that style and success grow. For seven tasks requests and answers are
-    written; where an answer is code, it runs too. (Han et al. 2023, ChartLlama, arXiv:2311.16483, section 3. Its prompts
+    written; where an answer is code, it runs too. As LLaVA reads it, the mark <image> stands before or after the request,
+    by chance. (Han et al. 2023, ChartLlama, arXiv:2311.16483, section 3. Its prompts
     are not published; that code joins the examples is not confirmed.) Training LLaVA on the rows is left to the export.
 
     Args:
@@ -235,7 +242,7 @@ async def chartllama(
         least_columns: of a table, the names of its rows among them.
         most_columns: of a table. Kinds that need more than `least_columns` get them, up to this.
         tasks: to write rows for.
-        qa_pairs: to ask for, of the task qa, for a chart. Not confirmed from the paper.
+        qa_pairs: to ask for, of the task qa, for a chart; more are not kept. Not confirmed from the paper.
         examples_in_prompt: code examples, drawn from the pool.
         charts_at_once: charts that are made side by side, with the pool as it was before them.
         repairs: times that the error of code that fails is shown to the model; the paper drops the chart at once.
@@ -245,7 +252,7 @@ async def chartllama(
     Rejects: `no_table` (no CSV, or no description), `wrong_shape` (details: rows, columns, wanted), `no_code`,
         `code_failed` (details: outcome, error), `no_figure` (the code ran and wrote none, or no PNG of a chart's size),
         `unparsable` (no pairs), `response_failed` (an answer whose code fails, or draws nothing; details: task, outcome),
-        `nothing_changed` (an edit whose picture is the same), `empty`, `truncated`.
+        `nothing_changed` (an edit whose picture is the same), `image_mark` (has <image> in it), `empty`, `truncated`.
     """
     pool = [row.code for row in rows]
     chosen_topics = list(topics) or await topic_list(run, generator, topic_count, temperature)
@@ -310,7 +317,8 @@ async def chartllama(
 
     async def instruct(chart: Chart, task: Task, image: str) -> list[ChartInstruction]:
         codes = task in CODE_TASKS
-        form = CODE_PAIR(figure=FIGURE) if codes else PAIRS(count=qa_pairs if task == "qa" else 1)
+        most = qa_pairs if task == "qa" else 1
+        form = CODE_PAIR(figure=FIGURE) if codes else PAIRS(count=most)
         asked = ABOUT(
             chart_type=chart.kind,
             description=chart.description,
@@ -320,10 +328,13 @@ async def chartllama(
         )
         pairs = await attempt(run, lambda: ask(asked), code_pair_of if codes else pairs_of)
         made = []
-        for pair in pairs or []:
+        for pair in (pairs or [])[:most]:
             response_image = None
+            candidate = {"instruction": pair.instruction, "response": pair.response}
+            if IMAGE in pair.instruction + pair.response:
+                run.reject(candidate, "image_mark")
+                continue
             if codes:
-                candidate = {"instruction": pair.instruction, "response": pair.response}
                 code = code_block(pair.response) or ""
                 png, trouble = await draw(code)
                 if png and task == "chart-editing":
@@ -339,8 +350,10 @@ async def chartllama(
                 response_image = (await run.artefact("chart", png, suffix=".png")).path
             made.append(
                 ChartInstruction(
-                    messages=[Turn("user", pair.instruction), Turn("assistant", pair.response)],
-                    image=image,
+                    messages=[Turn("user", pair.instruction), Turn("assistant", pair.response)]
+                    if task == BLIND
+                    else turns(run, [pair.instruction, pair.response]),
+                    image=None if task == BLIND else image,
                     task=task,
                     chart_type=chart.kind,
                     topic=chart.topic,
@@ -425,13 +438,17 @@ def pairs_of(reply: Reply) -> list[Pair]:
 
 
 def code_pair_of(reply: Reply) -> list[Pair]:
-    """A request, in which other fenced blocks may stand, and a block of Python; raises Bad."""
+    """A request, in which other fenced blocks may stand, Python too, and the block after its label; raises Bad."""
     text = complete_reply(reply)
     blocks = list(FENCED.finditer(text))
-    block = next((b for b in blocks if b["language"].lower() in PYTHON), blocks[0] if blocks else None)
+    labels = [m.start() for m in LABEL.finditer(text) if not any(b.start() < m.start() < b.end() for b in blocks)]
+    after = [b for b in blocks if labels and b.start() > labels[-1]]
+    # Without a label the code comes last, as what the user shows comes first.
+    ours = [b for b in blocks if b["language"].lower() in PYTHON] or blocks
+    block = next(iter(after or ours[-1:]), None)
     if block is None:
         raise Bad("unparsable")
-    _, label, asked = text[: block.start()].rpartition("Instruction:")
+    _, label, asked = text[: labels[-1] if after else block.start()].rpartition("Instruction:")
     asked = asked.strip(" *\n").removesuffix("Code:").strip(" *\n")
     if not label or not asked:
         raise Bad("unparsable")

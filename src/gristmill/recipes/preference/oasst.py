@@ -1,35 +1,43 @@
 """OpenAssistant Conversations (Köpf et al. 2023, section 3): trees of messages that people write, review and rank."""
 
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from itertools import combinations
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gristmill import Annotator, Conversation, Preference, Row, Run, Turn, recipe
-from gristmill.models.annotation import Labelling, Note, Ranking, Writing
+from gristmill.models.annotation import Labelling, Note, Ranking, Rating, Writing
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.votes import ranked_pairs
 
 Role = Literal["prompter", "assistant"]
-State = Literal["aborted_low_grade", "halted_by_moderator", "ready_for_export"]
+State = Literal["aborted_low_grade", "halted_by_moderator", "incomplete", "ready_for_export"]
 
 WRITE_ROOT = Prompt("Write the first message to an assistant, in {lang}: a question or a task.")
 WRITE_REPLY = Prompt("Write the answer of an assistant to the last message, in {lang}.")
 WRITE_PROMPT = Prompt("Write what a user would say next to the assistant, in {lang}.")
-REVIEW = Prompt("Is the last message spam, or unfit to be kept? Look at its quality too; choose all labels that hold.")
+REVIEW = Prompt('Is the last message spam? Choose "spam" or "not_spam", and of the other labels all that hold.')
+GRADE = Prompt("Grade the last message: 0 not at all, 4 very much.")
 RANK = Prompt("Put these answers to the conversation in order, the best first.")
 
-GOOD, SPAM = "fine", "spam"
-FULL = (
-    "lang_mismatch", "low_quality", "creative", "humorous", "toxic", "violent", "not_appropriate", "pii", "hate_speech",
-    "sexual_content",
-)  # fmt: skip
-OF_ASSISTANTS = ("fails_task", "helpful")
-RED = frozenset({SPAM, "toxic", "violent", "not_appropriate", "pii", "hate_speech", "sexual_content"})
-"""Labels that speak against keeping a message."""
-
+SPAM, NO_SPAM = "spam", "not_spam"
+"""One of them is mandatory."""
+MISMATCH = "lang_mismatch"
+FULL = ("not_appropriate", "pii", "hate_speech", "sexual_content")
+OF_ASSISTANTS = ("fails_task",)
+RED = frozenset({SPAM, "not_appropriate", "pii", "hate_speech", "sexual_content"})
+"""Labels that count as a red flag."""
+GRADES = {
+    "quality": "how good it is, all in all",
+    "creativity": "how creative it is",
+    "humor": "how funny it is meant to be",
+    "toxicity": "how rude or hurtful it is",
+    "violence": "how much it speaks for violence",
+}
+GRADES_OF_ASSISTANTS = {"helpfulness": "how far it helps the user"}
+HIGHEST = 4
 
 ATTEMPTS = 4
 """Messages that are tried for each one that is wanted; then a tree ends smaller than its goal."""
@@ -39,6 +47,15 @@ class TreeSpec(Row):
     """A tree to grow."""
 
     lang: str = "English"
+
+
+class Label(msgspec.Struct):
+    """What reviewers said of a message in one respect."""
+
+    value: float
+    """0 to 1: the mean grade, or the share of those who chose the label."""
+    count: int
+    """Reviewers who were asked and answered."""
 
 
 class OasstMessage(Row):
@@ -52,11 +69,10 @@ class OasstMessage(Row):
     text: str
     lang: str
     author: str
-    labels: dict[str, float]
-    """Share of its reviewers who chose each label."""
+    labels: dict[str, Label]
     reviews: int
     score: float
-    """Share of its reviewers who found nothing against it."""
+    """1 less the shares of its reviewers who call it spam and who find it in another language."""
     rank: int | None
     """Among its siblings, 0 is the best; of answers that were ranked."""
 
@@ -71,7 +87,7 @@ class OasstTree(Row):
 
 
 class OasstThread(Conversation):
-    """A path from a root to a leaf along the best answers."""
+    """A path from a root along the best answers to the last of them."""
 
 
 class OasstPair(Preference):
@@ -86,7 +102,7 @@ class _Node(msgspec.Struct):
     role: Role
     text: str
     author: str
-    labels: dict[str, float]
+    labels: dict[str, Label]
     reviews: int
     score: float
     children: list["_Node"] = []
@@ -128,11 +144,16 @@ async def oasst(
     """Grow a tree of messages: written by people as users and as assistants, each reviewed by others, answers ranked.
 
     States follow one another: the root is reviewed (else the tree is aborted), replies are handed out until the goal is
-    reached, siblings are ranked, the tree is ready. Nobody reviews or ranks what he wrote. Rankings of the same answers
-    are merged by ranked pairs. (Köpf et al. 2023, arXiv:2304.07327, section 3, with the settings of the released code; how
-    a review becomes a score is not confirmed: here it is the share of reviewers who choose no label that speaks against the
-    message.) The roles are played by people, or by models in their place (annotator:MODEL): then different ones must write and
-    review, as a review by the author's name never counts.
+    reached, siblings are ranked, the tree is ready. Nobody reviews or ranks what he wrote. A message is kept by its spam
+    and language labels alone, as in the released code; full reviews also grade it. Rankings of the same answers are merged
+    by ranked pairs. (Köpf et al. 2023, arXiv:2304.07327, section 3, with the settings of the released code.) The roles are
+    played by people, or by models in their place (annotator:MODEL): then different ones must write and review, as a
+    review by the author's name never counts.
+
+    A tree is `incomplete` where its root was skipped or not reviewed, where answers were not ranked, or where four messages
+    for each one of the goal were tried in vain; the limit is ours. Left out: the prompt lottery and BACKLOG_RANKING, queues
+    between many trees, as each is ranked when it is grown; quality in reviews for spam alone; and of the released columns
+    `review_result` and `deleted`, as what is not kept becomes a reject, and `synthetic`, as `author` names the person or model.
 
     Args:
         prompters: write as users.
@@ -143,28 +164,30 @@ async def oasst(
         max_tree_depth: of a message; a root has depth 0.
         max_children_count: answers to a message of a user.
         num_prompter_replies: messages of users after an answer.
-        num_reviews: of a message.
+        num_reviews: of a message; with fewer it is not kept.
         acceptance_threshold: score from which a message is kept.
-        num_required_rankings: of the answers to a message.
+        num_required_rankings: of the answers to a message; with fewer they have no ranks.
         lonely_children_count: a user's message with fewer answers is lonely.
         p_lonely_child_extension: how often a lonely one is preferred when a place for a reply is chosen.
-        p_full_labeling_root: how often a root is reviewed with all labels, and not for spam alone.
+        p_full_labeling_root: how often a root is reviewed with all labels, and not for spam and language alone.
         p_full_labeling_assistant: the same of an answer.
         p_full_labeling_prompter: the same of a user's message.
-        auto_mod_red_flags: red labels of all reviewers above which a message is deleted.
-        auto_mod_max_skip_reply: people who skip writing in a tree above which it is halted.
+        auto_mod_red_flags: reviewers with a red label above which a message is deleted. In the released service any reader
+            may flag; here it takes more reviews than three to come to so many.
+        auto_mod_max_skip_reply: different people who skip answering one message above which the tree is halted.
         message_size_limit: characters of a message.
 
     Rejects: `low_grade` (details: score, labels), `red_flags` (details: flags), `duplicate` (a sibling has the same text),
-        `skipped` (nobody would write here), `not_reviewed` (nobody but its author would
-        review it), `not_ranked` (the same of answers).
+        `skipped` (nobody would write here), `not_reviewed` (too few but its author would, or said whether it is spam;
+        details: reviews), `not_ranked` (the same of answers; details: rankings).
     """
-    tree, deleted, skips = row.id, 0, 0
-    full = {"root": p_full_labeling_root, "assistant": p_full_labeling_assistant, "prompter": p_full_labeling_prompter}
+    tree, deleted = row.id, 0
+    skips: dict[str, set[str]] = {}
+    fully = {"root": p_full_labeling_root, "assistant": p_full_labeling_assistant, "prompter": p_full_labeling_prompter}
 
     async def write(parent: _Node | None, number: int) -> _Node | None:
         """A message by a person, reviewed by others; None where it does not stay."""
-        nonlocal deleted, skips
+        nonlocal deleted
         role: Role = "assistant" if parent is not None and parent.role == "prompter" else "prompter"
         wanted = WRITE_ROOT if parent is None else WRITE_REPLY if role == "assistant" else WRITE_PROMPT
         context = shown(parent.path()) if parent else f"A new conversation, number {number}."
@@ -173,50 +196,59 @@ async def oasst(
             Writing(context=context, guidelines=wanted(lang=row.lang), most=message_size_limit)
         )
         if note.skipped:
-            skips += 1
+            skips.setdefault(parent.id if parent else "", set()).add(note.by)
             run.reject({"after": context}, "skipped")
             return None
         text = note.text.strip()
         if parent is not None and any(text == child.text for child in parent.children):
             run.reject({"text": text}, "duplicate")
             return None
-        labels = [GOOD, SPAM]
-        if run.rng("labels").random() < full["root" if parent is None else role]:
+        full = run.rng("labels").random() < fully["root" if parent is None else role]
+        labels = [SPAM, MISMATCH]
+        if full:
             labels += [*FULL, *(OF_ASSISTANTS if role == "assistant" else ())]
-        task = Labelling(text=text, options=labels, several=True, context=context, guidelines=REVIEW())
+        task = Labelling(text=text, options=[NO_SPAM, *labels], several=True, context=context, guidelines=REVIEW())
         notes: list[Note] = await reviewers.annotate(task, n=num_reviews, without=[note.by])
-        said = [one.labels for one in notes if not one.skipped and one.by != note.by]
-        if not said:
-            run.reject({"text": text}, "not_reviewed")
+        said = [one.labels for one in notes if one.by != note.by and (SPAM in one.labels) != (NO_SPAM in one.labels)]
+        if len(said) < num_reviews:
+            run.reject({"text": text}, "not_reviewed", reviews=len(said))
             return None
-        counts = {label: sum(label in one for one in said) / len(said) for label in labels if label != GOOD}
-        flags = sum(label in RED for one in said for label in one)
-        score = sum(not RED & set(one) and "fails_task" not in one for one in said) / len(said)
+        found = {label: Label(sum(label in one for one in said) / len(said), len(said)) for label in labels}
+        flags = sum(not RED.isdisjoint(one) for one in said)
+        score = 1 - (found[SPAM].value + found[MISMATCH].value)
         if flags > auto_mod_red_flags or score < acceptance_threshold:
             deleted += 1
             if flags > auto_mod_red_flags:
                 run.reject({"text": text}, "red_flags", flags=flags)
             else:
-                run.reject({"text": text}, "low_grade", score=round(score, 4), labels=counts)
+                run.reject({"text": text}, "low_grade", score=round(score, 4), labels=found)
             return None
-        return _Node(f"{tree}-{number}", parent, role, text, note.by, counts, len(said), score)
+        if full:  # of what is kept alone: grades do not decide
+            aspects = GRADES | (GRADES_OF_ASSISTANTS if role == "assistant" else {})
+            grading = Rating(text=text, aspects=aspects, high=HIGHEST, context=context, guidelines=GRADE())
+            graded: list[Note] = await reviewers.annotate(grading, n=num_reviews, without=[note.by])
+            marks = [one.ratings for one in graded if not one.skipped and one.by != note.by]
+            for name in aspects if marks else ():
+                found[name] = Label(sum(one[name] for one in marks) / HIGHEST / len(marks), len(marks))
+        return _Node(f"{tree}-{number}", parent, role, text, note.by, found, len(said), score)
 
     def report(state: State, messages: int) -> OasstTree:
         return OasstTree(tree_id=tree, state=state, messages=messages, deleted=deleted)
 
     root = await write(None, 0)
     if root is None:
-        yield report("aborted_low_grade", 0)
+        yield report("aborted_low_grade" if deleted else "incomplete", 0)
         return
     nodes, number = [root], 0
-    while len(nodes) < goal_tree_size and number < ATTEMPTS * goal_tree_size:
-        open_for = [
+
+    def places() -> list[_Node]:
+        return [
             node
             for node in nodes
             if node.depth < max_tree_depth and room(node, max_children_count, num_prompter_replies)
         ]
-        if not open_for:
-            break
+
+    while len(nodes) < goal_tree_size and number < ATTEMPTS * goal_tree_size and (open_for := places()):
         number += 1
         chance = run.rng("parent")
         lonely = [node for node in open_for if node.role == "prompter" and len(node.children) < lonely_children_count]
@@ -225,24 +257,26 @@ async def oasst(
         if node is not None:
             parent.children.append(node)
             nodes.append(node)
-        if skips > auto_mod_max_skip_reply:
+        if any(len(people) > auto_mod_max_skip_reply for people in skips.values()):
             yield report("halted_by_moderator", len(nodes))
             return
 
-    async def rank(parent: _Node) -> None:
+    async def rank(parent: _Node) -> bool:
         items = [child.text for child in parent.children]
         authors = sorted({child.author for child in parent.children})
         task = Ranking(items=items, context=shown(parent.path()), guidelines=RANK())
         notes: list[Note] = await rankers.annotate(task, n=num_required_rankings, without=authors)
         said = [note.order for note in notes if not note.skipped and note.by not in authors]
-        if not said:
-            run.reject({"items": items}, "not_ranked")
-            return
+        if len(said) < num_required_rankings:
+            run.reject({"items": items}, "not_ranked", rankings=len(said))
+            return False
         order = ranked_pairs(said, len(items))
         for place, item in enumerate(order):
             parent.children[item].rank = place
+        return True
 
-    await run.map(rank, [node for node in nodes if node.role == "prompter" and len(node.children) > 1])
+    grown = len(nodes) >= goal_tree_size or not places()
+    ranked = await run.map(rank, [node for node in nodes if node.role == "prompter" and len(node.children) > 1])
     for node in nodes:
         yield OasstMessage(
             message_id=node.id,
@@ -257,15 +291,17 @@ async def oasst(
             score=node.score,
             rank=node.rank,
         )
-    yield report("ready_for_export", len(nodes))
-    for leaf in nodes:
-        path = leaf.path()
-        if leaf.role == "assistant" and not leaf.children and all(not node.rank for node in path):
+    yield report("ready_for_export" if grown and all(ranked) else "incomplete", len(nodes))
+    for last in nodes:
+        path = last.path()
+        # What a user said last and nobody answered is no lesson: the thread ends before it.
+        unanswered = not any(child.children for child in last.children)
+        if last.role == "assistant" and unanswered and all(not node.rank for node in path):
             turns = [Turn("assistant" if node.role == "assistant" else "user", node.text) for node in path]
             yield OasstThread(messages=turns)
     for node in nodes:
-        ranked = sorted((child for child in node.children if child.rank is not None), key=lambda child: child.rank or 0)
-        for better, worse in pairwise(ranked):
+        order = sorted((child for child in node.children if child.rank is not None), key=lambda child: child.rank or 0)
+        for better, worse in combinations(order, 2):
             yield OasstPair(prompt=shown(node.path()), chosen=better.text, rejected=worse.text)
 
 
