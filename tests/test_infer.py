@@ -135,3 +135,76 @@ def test_mapped_columns_have_their_new_names_and_others_must_be_names():
         kind_of([("row 1", {"body text": "a"})], {})
     with pytest.raises(BadInput, match="no rows"):
         kind_of([], {})
+
+
+@recipe("grow")
+async def grow(row: Document, run: Run) -> AsyncIterator[Document]:
+    """A row of a row."""
+    yield Document(text=row.text + "!")
+
+
+@recipe("drawn")
+async def drawn(row: Document, run: Run) -> AsyncIterator[Document]:
+    """Another row each time."""
+    yield Document(text=row.text + str(run.rng("x").random()))
+
+
+@recipe("join")
+async def join(rows: Rows[Document], run: Run) -> AsyncIterator[Document]:
+    """One row of each and the next."""
+    for one, other in zip(rows, rows[1:], strict=False):
+        made = Document(text=one.text + other.text)
+        run.link(made, one, other)
+        yield made
+
+
+def generations(rows) -> list[int]:
+    return [row.lineage.generation for row in rows]
+
+
+async def test_a_row_is_a_generation_behind_the_rows_that_it_was_made_from_and_a_filter_makes_none():
+    done = await gristmill.arun(
+        gristmill.Chain([grow, Step(short, most=3), odd, grow]),
+        seeds=[{"text": t} for t in "abc"],
+        out=folder() / "run",
+    )
+    assert [row.text for row in done.rows] == ["a!!", "c!!"]
+    assert generations(done.rows) == [2, 2]
+    assert all(len(row.lineage.parents) == 1 for row in done.rows)
+
+
+async def test_steps_that_ask_count_and_seeds_that_are_used_again_do_not():
+    yes = Scripted(lambda q: "yes")
+    done = await gristmill.arun(
+        gristmill.Chain([grow, asked, grow]), seeds=[{"text": "a"}], model=yes, out=folder() / "run"
+    )
+    assert generations(done.rows) == [2]
+    again = await gristmill.arun(
+        gristmill.Chain([drawn, grow]), seeds=[{"text": "a"}], target=5, out=folder() / "again"
+    )
+    assert generations(again.rows) == [2] * 5
+
+
+async def test_the_generation_is_that_of_the_farthest_parent_also_over_runs():
+    first = await run(grow, [{"text": "a"}])
+    again = await run(grow, first.rows)
+    third = await gristmill.arun(grow, seeds=again.tables["document"], out=folder() / "third")
+    assert (generations(first.rows), generations(again.rows), generations(third.rows)) == ([1], [2], [3])
+    mixed = await run(join, [Document(text="new"), *again.rows, Document(text="old")])
+    assert generations(mixed.rows) == [3, 3]
+    assert generations((await replay(mixed)).rows) == [3, 3]
+
+
+async def test_a_seed_is_named_by_what_it_says_whatever_generation_it_is():
+    fresh = await run(short, [{"text": "a!"}])
+    made = await run(short, (await run(grow, [{"text": "a"}])).rows)
+    assert fresh.rows[0].lineage.seed == made.rows[0].lineage.seed
+    assert (generations(fresh.rows), generations(made.rows)) == ([0], [1])
+
+
+async def test_what_a_filter_of_a_set_passes_has_the_row_that_came_in_as_its_parent():
+    done = await gristmill.arun(gristmill.Chain([grow, odd]), seeds=[{"text": t} for t in "abc"], out=folder() / "run")
+    came = list(done.iterate(step="grow"))
+    assert [row.lineage.parents for row in done.rows] == [[came[0].id], [came[2].id]]
+    assert [row.lineage.seed for row in done.rows] == [came[0].lineage.seed, came[2].lineage.seed]
+    assert {row.id for row in done.rows}.isdisjoint(row.id for row in came)

@@ -75,6 +75,8 @@ class Recipe:
     """A set recipe that goes on until a target is met."""
     fixed: bool = False
     """Its own parameters say how many rows it makes: it takes no target."""
+    passes: bool = False
+    """Its rows are those that it read, of whatever type: a filter."""
     seeds: str | None = None
     """The shipped file of seeds that is used when the user gives none."""
     survey: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +90,8 @@ class Recipe:
         """This recipe for rows of one type, where it reads any: what it yields as `Row` is then of that type."""
         if self.seed is not Row:
             return self
-        return replace(self, seed=kind, tables=tuple(kind if made is Row else made for made in self.tables))
+        tables = tuple(kind if made is Row else made for made in self.tables)
+        return replace(self, seed=kind, tables=tables, passes=kind in tables)
 
     def check(self, fn: Callable[..., None]) -> Callable[..., None]:
         """Register a check of parameters, run once before the first call. It takes those that it names."""

@@ -35,11 +35,20 @@ class Lineage(msgspec.Struct, omit_defaults=True):
     """Journal keys of the answers that shaped it, in the order they were read."""
     draws: dict[str, Any] = {}
     """What chance decided, by the name of the draw."""
+    generation: int = 0
+    """How often rows were made from rows on the longest way here: 0 as it was brought, 1 made from that. What is only
+    filtered stays what it was; of seeds that another run made it is known from their lineage."""
 
 
 # Set by the engine while recipe code runs: a row remembers the scope it was built in, which is what tells the rows
 # of a whole-set recipe apart. None outside of a run.
 birthplace: ContextVar[Lineage | None] = ContextVar("birthplace", default=None)
+
+
+def brought(row: Row) -> Lineage:
+    """The lineage that a row was read with; an empty one where it has only that of the context in which it was read."""
+    found = row.lineage
+    return Lineage() if found is None or found is birthplace.get() else found
 
 
 Picture = Annotated[str, msgspec.Meta(extra={"picture": True})]
@@ -194,8 +203,9 @@ def seed_ids(rows: Iterable[T]) -> Iterator[T]:
     """
     seen = Occurrences()
     for row in rows:
+        generation = row.lineage.generation if row.lineage else 0
         row.id = name_of(row, seen)
-        row.lineage = None
+        row.lineage = Lineage(generation=generation) if generation else None
         yield row
 
 

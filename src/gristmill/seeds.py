@@ -17,7 +17,7 @@ import msgspec
 from gristmill.errors import BadInput
 from gristmill.infer import Kind, kind_of
 from gristmill.pictures import take
-from gristmill.rows import Row, columns, content, pictures, required, seed_ids
+from gristmill.rows import Lineage, Row, columns, content, pictures, required, seed_ids
 
 TEXTS = {".txt", ".md", ".rst"}
 KINDS = "JSONL, JSON, CSV, TSV, Parquet, a folder of .txt or .md files, a run's folder, or hf:NAME[:SPLIT]"
@@ -51,7 +51,7 @@ def read(
 
 def kind_in(source: str | Path | Iterable[Any], mapping: Mapping[str, str] | None = None) -> Kind:
     """The columns of a source, for a recipe that reads rows of any type. Reads all of it."""
-    return kind_of(_records(source, None), dict(mapping or {}))
+    return kind_of(records(source), dict(mapping or {}))
 
 
 def _base(source: str | Path | Iterable[Any]) -> Path:
@@ -71,7 +71,7 @@ def _typed(
     chunk: int | None,
     folder: Path | None,
 ) -> Iterator[Row]:
-    records = _records(source, chunk)
+    found_records = records(source, chunk)
     base, shows = _base(source), pictures(row_type)
     found = False
     for field in mapping.values():
@@ -79,12 +79,15 @@ def _typed(
             raise BadInput(
                 f"--map: {row_type.__name__} has no field {field!r}; its fields: {', '.join(columns(row_type))}"
             )
-    for where, record in records:
+    for where, record in found_records:
         found = True
         if isinstance(record, row_type):
             shown = {name: getattr(record, name) for name in shows}
-            yield msgspec.structs.replace(record, id="", lineage=None, **_taken(shown, shows, base, folder, where))
+            yield msgspec.structs.replace(
+                record, id="", lineage=_made(record.lineage), **_taken(shown, shows, base, folder, where)
+            )
             continue
+        lineage = record.lineage if isinstance(record, Row) else record.get("lineage")
         if isinstance(record, Row):  # of another type
             record = content(record)
         plain = {mapping.get(key, key): value for key, value in record.items() if key not in ("id", "lineage")}
@@ -98,11 +101,19 @@ def _typed(
             )
         plain = _taken(plain, shows, base, folder, where)
         try:
-            yield msgspec.convert(plain, row_type, strict=False)
+            row = msgspec.convert(plain, row_type, strict=False)
+            row.lineage = _made(lineage)
+            yield row
         except msgspec.ValidationError as error:
             raise BadInput(f"{where}: {error}. The recipe reads {row_type.__name__}") from None
     if not found:
         raise BadInput(f"{source if isinstance(source, (str, Path)) else 'the seeds'}: there are no rows in it")
+
+
+def _made(lineage: Any) -> Lineage | None:
+    """Of the lineage of a row that another run made, its generation; the rest is that run's."""
+    found = lineage.get("generation") if isinstance(lineage, dict) else getattr(lineage, "generation", 0)
+    return Lineage(generation=found) if isinstance(found, int) and found > 0 else None
 
 
 def _taken(record: dict[str, Any], shows: Iterable[str], base: Path, folder: Path | None, where: str) -> dict[str, Any]:
@@ -115,7 +126,8 @@ def _taken(record: dict[str, Any], shows: Iterable[str], base: Path, folder: Pat
         raise BadInput(f"{where}: {error}") from None
 
 
-def _records(source: str | Path | Iterable[Any], chunk: int | None) -> Records:
+def records(source: str | Path | Iterable[Any], chunk: int | None = None) -> Records:
+    """Every record of a source as it was read, with where it stands, streamed. Raises BadInput."""
     if not isinstance(source, (str, Path)):
         return _from_memory(source)
     if str(source).startswith("hf:"):

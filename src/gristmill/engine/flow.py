@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from gristmill.engine.scope import Failure
 from gristmill.engine.stage import Outcome, Stage, Unit, Unreadable, passes
 from gristmill.engine.tally import Tally, total
 from gristmill.errors import DiskTrouble, Stopped, Waiting
-from gristmill.rows import Row, Rows
+from gristmill.rows import Lineage, Row, Rows, brought
 
 AHEAD = 20_000
 """Places that units may run ahead of the slowest one; bounds what waits in memory to be released."""
@@ -420,12 +421,18 @@ class Flow:
 
     async def _whole_set(self, stage: Stage) -> None:
         found = list(self._set_of(stage))
+        came = {id(row) for row in found}
+        for row in found:
+            if isinstance(row, Row):  # what the step before did with it is that step's to tell
+                known = brought(row)
+                row.lineage = Lineage(known.seed or row.id, [row.id], [], {}, known.generation)
         scope, made = stage.whole(Rows(row for row in found if isinstance(row, Row)))
         scope.failures += [Failure(scope.place, r.error, "failed", r.data) for r in found if isinstance(r, Unreadable)]
         stage.watch = lambda: self._after_reject(stage)
         try:
             async for row in made:
-                stage.put_whole(scope, [stage.stamp(row, "*", scope)])
+                passed = id(row) in came  # the set keeps it under the name that it came with
+                stage.put_whole(scope, [stage.stamp(copy(row) if passed else row, "*", scope, passed=passed)])
                 self._settle(stage)
                 await self._ease(stage)
                 await self._breathe()

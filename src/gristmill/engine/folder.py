@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput
 from gristmill.rows import Row, columns, table
 
+T = TypeVar("T")
 BATCH = 4096
 """Rows in memory at once when tables are written."""
 
@@ -69,8 +70,8 @@ def copy_pictures(base: Path, folder: Path) -> None:
         shutil.copytree(base / "inputs" / "pictures", folder / "inputs" / "pictures")
 
 
-def kept_input(folder: Path, name: str, row_type: type[Row], start: int = 0) -> Iterator[Row]:
-    """The rows of `keep_input` from a number on, streamed."""
+def kept_input(folder: Path, name: str, row_type: type[T], start: int = 0) -> Iterator[T]:
+    """The rows of `keep_input` from a number on, streamed, as a type that they fit."""
     import pyarrow.parquet as pq
 
     decode = msgspec.json.Decoder(row_type).decode
@@ -119,6 +120,7 @@ def write_tables(folder: Path, journal: Journal, tables: Iterable[type[Row]], st
 def _flat(record: dict[str, Any], schema: Any) -> dict[str, Any]:
     lineage = record.get("lineage") or {}
     lineage["draws"] = msgspec.json.encode(lineage.get("draws", {})).decode()
+    lineage.setdefault("generation", 0)
     record["lineage"] = lineage
     for column in schema:
         if (column.metadata or {}).get(b"json") and column.name in record:
@@ -136,6 +138,7 @@ def arrow_schema(row_type: type[Row]) -> Any:
             ("parents", pa.list_(pa.string())),
             ("calls", pa.list_(pa.string())),
             ("draws", pa.string()),
+            ("generation", pa.int64()),
         ]
     )
     hints = typing.get_type_hints(row_type)

@@ -196,8 +196,12 @@ class Run:
         """Say what a row was made from, where its scope does not tell: rows of a pool, replies of earlier rounds,
         artefacts."""
         known = row.lineage or Lineage("", [], [], {})
-        row.lineage = lineage = Lineage(known.seed, list(known.parents), list(known.calls), dict(known.draws))
+        row.lineage = lineage = Lineage(
+            known.seed, list(known.parents), list(known.calls), dict(known.draws), known.generation
+        )
         for source in sources:
+            if isinstance(source, Row) and source.lineage:
+                lineage.generation = max(lineage.generation, source.lineage.generation)
             names = lineage.calls if isinstance(source, Reply) else lineage.parents
             name = source.call if isinstance(source, Reply) else source.id
             if name not in names:

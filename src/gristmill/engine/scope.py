@@ -49,7 +49,7 @@ class Scope:
             self.lineage = Lineage("", [], [], {})
         else:
             known = parent.lineage
-            self.lineage = Lineage(known.seed, known.parents, list(known.calls), dict(known.draws))
+            self.lineage = Lineage(known.seed, known.parents, list(known.calls), dict(known.draws), known.generation)
 
     def occurrence(self, what: str, width: int = 1) -> int:
         """How often this was asked here before; advances by `width`."""

@@ -25,7 +25,7 @@ from gristmill.engine.run import Run, describe, ends_the_run
 from gristmill.engine.scope import Failure, Reject, Scope
 from gristmill.engine.tally import Tally
 from gristmill.errors import Waiting
-from gristmill.rows import Lineage, Row, Rows, content, digest, name_of, table
+from gristmill.rows import Lineage, Row, Rows, brought, content, digest, name_of, table
 from gristmill.seen import Occurrences, Seen
 
 PAGE = 1000
@@ -54,6 +54,8 @@ class Unit(NamedTuple):
     """The row's id; the row's own field may be another by the end, where a recipe yields what it read."""
     seed: str
     """Id of the seed that it comes from, through however many steps."""
+    generation: int = 0
+    """Of the row."""
 
 
 Source = Iterator[tuple[str, Row | Unreadable | None, str]]
@@ -205,7 +207,7 @@ class Stage:
         name = known
         if self._by_content:
             name = name_of(row, self._names)
-            row.id = known
+            row.id, row.lineage = known, lineage
         return name, row, lineage.seed if lineage else ""
 
     def take(self) -> Unit | None:
@@ -213,9 +215,11 @@ class Stage:
         name, row, seed = next(self._source, NOTHING)
         if not name:
             return None
+        generation = 0
         if isinstance(row, Row):
+            generation = brought(row).generation
             row.lineage = None  # it was made in whatever context this worker comes from
-        unit = Unit(self.started, name, row, row.id if row is not None else "", seed)
+        unit = Unit(self.started, name, row, row.id if row is not None else "", seed, generation)
         self.started += 1
         self.active += 1
         return unit
@@ -237,13 +241,14 @@ class Stage:
         if row is not None:
             scope.lineage.seed = unit.seed
             scope.lineage.parents = [unit.parent]
+            scope.lineage.generation = unit.generation
         scope.enter()
         self.bound.prepare()
         rows: list[Made] = []
         failures: list[Failure] = []
         try:
             async for made in self._fn() if row is None else self._fn(row):
-                rows.append(self.stamp(made, unit.name, scope))
+                rows.append(self.stamp(made, unit.name, scope, passed=made is row))
         except Exception as error:
             if ends_the_run(error):
                 raise
@@ -271,15 +276,20 @@ class Stage:
         self.put(self.released, Outcome(rows, scope.rejects, scope.failures))
         scope.rejects, scope.failures = [], []
 
-    def stamp(self, row: Row, unit: str, scope: Scope) -> Made:
-        """Give a row its name and its lineage as it leaves the recipe, and see that it is what its type says."""
+    def stamp(self, row: Row, unit: str, scope: Scope, *, passed: bool = False) -> Made:
+        """Give a row its name and its lineage as it leaves the recipe, and see that it is what its type says.
+
+        Args:
+            passed: it is the very row that came in.
+        """
         decoder = self._decoders.get(type(row))
         if decoder is None:
             known = " or ".join(row.__name__ for row in self.recipe.tables)
             raise TypeError(f"{self.recipe.name} yielded {type(row).__name__}; its signature promises {known}")
         row.id = digest("row", self.name, unit, scope.occurrence("row"))
         lineage = row.lineage or scope.lineage
-        row.lineage = Lineage(lineage.seed, list(lineage.parents), list(lineage.calls), dict(lineage.draws))
+        generation = lineage.generation + (not passed and not self.recipe.passes)
+        row.lineage = Lineage(lineage.seed, list(lineage.parents), list(lineage.calls), dict(lineage.draws), generation)
         data = _encode(row)
         decoder.decode(data)
         return Made(row, table(type(row)), data)
