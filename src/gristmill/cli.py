@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Make training data for language models: every published method, one durable engine.",
     epilog="Exit codes: 0 all well, 1 bad usage or input, 2 stopped by a limit, 3 finished with failures, "
-    "4 waiting for people, 130 interrupted.",
+    "4 waiting for people, 5 a check failed, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -377,6 +377,24 @@ def rows(
 
 
 @app.command()
+def trace(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    row: Annotated[str, typer.Argument(metavar="ROW", help="A row's number, its id, or the first letters of the id.")],
+    json: Json = False,
+) -> None:
+    """Where a row came from: its seed and parents, what was drawn, every question and answer behind it."""
+    import msgspec
+
+    from gristmill.trace import trace as find
+
+    found = find(folder, row)
+    if json:
+        printing.print_json(msgspec.to_builtins(found))
+    else:
+        printing.show_trace(found)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     format_: Annotated[
@@ -414,6 +432,54 @@ def annotate(
     from gristmill.people.command import annotate_command
 
     annotate_command(folder, group=group, port=port, host=host, export=export_, answers=import_)
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A run's folder, or any file of rows, or hf:NAME.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SET", help="A benchmark that must not be in it: humaneval, or a file. Repeat for several."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="SET", help="What it should be like. Of a run its seeds, unless given.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to look at.")] = None,
+    table: Annotated[str | None, typer.Option(help="Which table, where a run has several.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CHECK", help="This check alone; repeat for several.")
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Not this check.")] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BAR", help="Exit with 5 if it holds: contamination>0, near_duplicate>5%, distinct_2<0.3."
+        ),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the page goes. Default: report.html.")] = None,
+    seed: Annotated[int, typer.Option(help="Of samples and resamples.")] = 0,
+    json: Json = False,
+) -> None:
+    """Look whether a set is good and safe to train on: a summary, and a page with every figure and row behind it."""
+    from gristmill.report.command import check_command
+
+    code = check_command(
+        data,
+        against=against or [],
+        reference=reference,
+        text=text,
+        table=table,
+        only=only or [],
+        skip=skip or [],
+        fail_on=fail_on or [],
+        report=report,
+        seed=seed,
+        json=json,
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gristmill.estimate import Range
     from gristmill.execute import Result
     from gristmill.forecast import Plan
+    from gristmill.trace import Origin
 
 
 def explain_parts(console: Any, method: Recipe) -> None:
@@ -268,10 +269,10 @@ def print_record(console: Any, plain: dict[str, Any], most: int = 2000) -> None:
             console.print(Text.assemble((f"{key}: ", "bold"), text))
 
 
-def new_console() -> Any:
+def new_console(*, error: bool = False) -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=error)
 
 
 def print_json(value: Any) -> None:
@@ -302,3 +303,43 @@ def _compact(value: Any) -> str:
     import msgspec
 
     return msgspec.json.encode(value).decode()
+
+
+def show_trace(origin: Origin) -> None:
+    """A row with its questions and answers, and what it came from, as a tree."""
+    from rich.tree import Tree
+
+    console = new_console()
+    tree = Tree(_titled(origin))
+    _grow(tree, origin)
+    console.print(tree)
+
+
+def _titled(origin: Origin) -> Any:
+    from rich.text import Text
+
+    where = f" of {origin.step}" if origin.step else ""
+    made = f", generation {origin.generation}" if origin.kind not in ("seed", "artefact", "unknown") else ""
+    return Text.assemble((f"{origin.kind}{where}", "bold"), f" {origin.id}{made}")
+
+
+def _grow(tree: Any, origin: Origin) -> None:
+    from rich.text import Text
+
+    from gristmill.trace import answered, said
+
+    if origin.known:
+        tree.add(Text("as above", style="dim"))
+        return
+    for key, value in origin.data.items():
+        tree.add(Text.assemble((f"{key}: ", "cyan"), short(value, 200)))
+    for key, value in origin.draws.items():
+        tree.add(Text.assemble((f"drawn {key}: ", "magenta"), short(value)))
+    for call in origin.calls:
+        paid = "paid for by another run" if call.reused else f"${call.cost:.6f}"
+        used = f"{call.input_tokens:,} tokens in, {call.output_tokens:,} out, {call.seconds:.2f} s, {paid}"
+        branch = tree.add(Text.assemble((f"{call.role or 'call'} ", "bold"), f"{call.model} ({used})"))
+        branch.add(Text.assemble(("asked: ", "dim"), short(said(call.question), 400)))
+        branch.add(Text.assemble(("said: ", "dim"), short(answered(call.answer), 400)))
+    for parent in origin.parents:
+        _grow(tree.add(_titled(parent)), parent)

@@ -34,6 +34,19 @@ def normalised(vectors: Vectors) -> Vectors:
     return found
 
 
+def remembering(embed: Embedder) -> Embedder:
+    """The same, which embeds a list of texts once, however many measures ask for it."""
+    known: dict[int, tuple[Sequence[str], Vectors]] = {}
+
+    def again(texts: Sequence[str]) -> Vectors:
+        found = known.get(id(texts))
+        if found is None or found[0] is not texts:
+            found = known[id(texts)] = texts, embed(texts)
+        return found[1]
+
+    return Embedder(embed.name, again)
+
+
 def light() -> Embedder:
     """`wordllama` (256 dimensions) where it is installed, else `hashed`."""
     if not packages.version("wordllama"):
