@@ -52,19 +52,18 @@ async def accuracy(weights: str, sums: list[tuple[int, int]]) -> float:
     return right / len(sums)
 
 
-async def test_a_model_that_knows_some_sums_solves_more_of_them_and_of_others_round_by_round():
-    pairs = [(a, b) for a in range(10) for b in range(10)]
-    random.Random(1).shuffle(pairs)
-    held_out, known = pairs[:25], pairs[25:]
+async def test_a_model_that_can_follow_a_hint_teaches_itself_to_do_without_round_by_round():
+    pairs = sums(seed=1, count=800)
+    shown, asked, held_out = pairs[:400], pairs[400:700], pairs[700:]
     base = tiny.make(folder() / "base", width=64, layers=2, context=160, seed=1)
     pretrained = folder()
-    shown = [lesson(a, b, hinted) for a, b in known for hinted in (False, True)]
-    settings = Training(learning_rate=2e-3, steps=250, batch_size=32)
-    await finetune.train(str(base), Course("sft", shown, settings), pretrained, lambda *_: None, device="cpu")
+    lessons = [lesson(*pair, True) for pair in shown] + [lesson(*pair, False) for pair in shown[:60]]
+    settings = Training(learning_rate=2e-3, steps=600, batch_size=32)
+    await finetune.train(str(base), Course("sft", lessons, settings), pretrained, lambda *_: None, device="cpu")
     before = await accuracy(str(pretrained), held_out)
     done = await gristmill.arun(
         "star",
-        seeds=[question(a, b) for a, b in known],
+        seeds=[question(a, b) for a, b in asked],
         inputs={"dev": [question(a, b) for a, b in held_out]},
         model={"student": f"transformers:{pretrained},device=cpu"},
         out=folder() / "run",
@@ -72,15 +71,19 @@ async def test_a_model_that_knows_some_sums_solves_more_of_them_and_of_others_ro
         patience=2,
         few_shot=0,
         start_steps=150,
+        p_show_hint_save=0.3,  # it keeps being able to follow one
         temperature=0.3,
-        max_tokens_per_rationale=100,
+        max_tokens_per_rationale=80,
         training={"learning_rate": 2e-3, "batch_size": 32, "warmup_steps": 5},
     )
     first, second = done.iterate("star_round")
     assert done.failed == 0
-    assert second.solved >= first.solved + 5  # without help, of the questions that it learns from
-    assert second.accuracy >= before + 0.1  # of those that it never saw
-    assert first.rationalized > 0
-    assert all("Target:\n" in row.prompt for row in done.rows)
+    assert first.rationalized > first.solved  # it begins with what it can do with the answer in sight
+    assert second.solved >= first.solved + 50  # without help, of the questions that it learns from
+    # Of those that it never saw. Three runs gave 0.4 to 0.6; another machine's arithmetic makes another model.
+    assert second.accuracy >= before + 0.2
+    assert first.accuracy >= before + 0.1
+    hinted = [row for row in done.rows if "Target:\n" not in row.prompt]
+    assert 0 < len(hinted) < sum(row.rationalized for row in done.rows)
     again = await gristmill.arerun(done.folder, out=folder() / "again", offline=True)
     assert (again.rows, again.calls) == (done.rows, 0)
