@@ -95,7 +95,7 @@ def prepare(
         if first.seed and source is not None:
             keep_input(folder, "seeds", read(source, first.seed, mapping=mapping, chunk=chunk, folder=folder))
         for file, (given, kind) in further.items():
-            keep_input(folder, file, read(given, kind, folder=folder))
+            _keep_further(folder, file, given, kind)
     except (BadInput, OSError) as error:
         if made:
             _unmake(folder)
@@ -252,7 +252,7 @@ async def arerun(
             for name, kind in step.method.inputs.items():
                 file = input_file(step.name, name, alone=len(chain.steps) == 1)
                 if name in step.inputs:
-                    keep_input(folder, file, read(step.inputs[name], kind, folder=folder))
+                    _keep_further(folder, file, step.inputs[name], kind)
                 elif kept := _kept_as(base, step, name):
                     copy_input(base, folder, kept, file)
     except BadInput:
@@ -340,6 +340,16 @@ def _seed_source(method: Recipe, seeds: str | Path | Iterable[Any] | None) -> st
             "JSONL, JSON, CSV, Parquet, a folder of texts or hf:NAME"
         )
     return recipes.DATA / method.seeds
+
+
+def _keep_further(folder: Path, file: str, source: Any, kind: type[Row]) -> None:
+    """Keep a further input; of rows of any type, with their type."""
+    if kind is not Row:
+        keep_input(folder, file, read(source, kind, folder=folder))
+        return
+    source = _again(source)
+    found = kind_in(source)
+    keep_input(folder, file, read(source, row_type(found), folder=folder), found)
 
 
 def _again(source: Any) -> Any:

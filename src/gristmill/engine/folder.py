@@ -17,11 +17,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gristmill import infer
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput
+from gristmill.infer import Kind
 from gristmill.rows import Row, columns, table
 
 T = TypeVar("T")
+KIND = b"kind"
+"""Where a file of inputs says of which type its rows are."""
 BATCH = 4096
 """Rows in memory at once when tables are written."""
 
@@ -40,14 +44,18 @@ def claim(folder: Path) -> None:
         raise BadInput(f"cannot make the folder {folder}: {error.strerror or error}") from None
 
 
-def keep_input(folder: Path, name: str, rows: Iterable[Row]) -> int:
-    """Keep rows that a run reads; returns how many."""
+def keep_input(folder: Path, name: str, rows: Iterable[Row], kind: Kind | None = None) -> int:
+    """Keep rows that a run reads; returns how many.
+
+    Args:
+        kind: their type, where the recipe reads any; it is kept with them.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / "inputs" / f"{name}.parquet"
     path.parent.mkdir(exist_ok=True)
-    schema = pa.schema([("data", pa.binary())])
+    schema = pa.schema([("data", pa.binary())], metadata={KIND: msgspec.json.encode(kind)} if kind else None)
     encode = msgspec.json.Encoder().encode
     count = 0
     with Replacing(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
@@ -74,9 +82,12 @@ def kept_input(folder: Path, name: str, row_type: type[T], start: int = 0) -> It
     """The rows of `keep_input` from a number on, streamed, as a type that they fit."""
     import pyarrow.parquet as pq
 
-    decode = msgspec.json.Decoder(row_type).decode
     path = folder / "inputs" / f"{name}.parquet"
     with pq.ParquetFile(path) as file:
+        kept_as: Any = row_type
+        if row_type is Row and (kind := (file.schema_arrow.metadata or {}).get(KIND)):
+            kept_as = infer.row_type(msgspec.json.decode(kind, type=Kind))
+        decode = msgspec.json.Decoder(kept_as).decode
         for batch in file.iter_batches(BATCH):
             for data in batch.column(0)[start:].to_pylist() if start < len(batch) else ():
                 try:
