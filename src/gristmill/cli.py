@@ -446,6 +446,12 @@ def check(
     reference: Annotated[
         str | None, typer.Option(metavar="SET", help="What it should be like. Of a run its seeds, unless given.")
     ] = None,
+    private: Annotated[
+        str | None, typer.Option(metavar="SET", help="Rows that must not come out again, word for word or nearly.")
+    ] = None,
+    holdout: Annotated[
+        str | None, typer.Option(metavar="SET", help="As many rows like those that the generator never saw.")
+    ] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to look at.")] = None,
     table: Annotated[str | None, typer.Option(help="Which table, where a run has several.")] = None,
     only: Annotated[
@@ -469,6 +475,8 @@ def check(
         data,
         against=against or [],
         reference=reference,
+        private=private,
+        holdout=holdout,
         text=text,
         table=table,
         only=only or [],
@@ -480,6 +488,62 @@ def check(
     )
     if code:
         raise typer.Exit(code)
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[RECIPE]...")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="SET", help="A set that is there already; repeat it for several.")
+    ] = None,
+    model: Model = None,
+    vary: Annotated[
+        str | None, typer.Option(metavar="model", help="Each recipe with each --model is an entry of its own.")
+    ] = None,
+    seeds: Seeds = None,
+    real: Annotated[
+        str | None, typer.Option(metavar="SET", help="Real rows: what each made is trained on, and these test it.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the real rows and of what is made.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to look at.")] = None,
+    target: Annotated[int | None, typer.Option(help="Rows that each run makes.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of each run.")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Of each run.")] = None,
+    runs: Annotated[int, typer.Option(help="Of each recipe, each with a seed of its own.")] = 3,
+    judge: Annotated[str | None, typer.Option(metavar="SPEC", help="A model that judges pairs of rows.")] = None,
+    pairs: Annotated[int, typer.Option(help="Judged pairs for each two entries.")] = 50,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="SET", help="A benchmark; an entry that holds it is not ranked.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder; a comparison that was stopped goes on in it.")] = Path(
+        "comparison"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the first run, of samples and of the split.")] = 0,
+    json: Json = False,
+) -> None:
+    """Which method makes better data from the same seeds for the same money? A table that ranks what it can tell apart."""
+    from gristmill.report.compared import compare_command
+
+    compare_command(
+        names or [],
+        data=data or [],
+        models=model or [],
+        vary=vary,
+        seeds=seeds,
+        real=real,
+        label=label,
+        text=text,
+        target=target,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+        runs=runs,
+        judge=judge,
+        pairs=pairs,
+        against=against or [],
+        out=out,
+        seed=seed,
+        json=json,
+    )
 
 
 @app.command()

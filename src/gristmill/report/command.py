@@ -18,6 +18,8 @@ def check_command(
     *,
     against: list[str],
     reference: str | None,
+    private: str | None,
+    holdout: str | None,
     text: str | None,
     table: str | None,
     only: list[str],
@@ -30,10 +32,8 @@ def check_command(
     """Carry the checks out and say what came of them. Returns the exit code: 5 where a bar of `fail_on` is missed."""
     bars = [bar(given) for given in fail_on]  # all that can be wrong is looked at before the work begins
     data = open_set(source, text=text, table=table)
-    if reference is not None:
-        other = open_set(reference, text=text)
-    else:
-        other = seeds_of(Path(source)) if (Path(source) / "run.db").exists() else None
+    of_run = (Path(source) / "run.db").exists()
+    other = open_set(reference, text=text) if reference else seeds_of(Path(source)) if of_run else None
     benchmarks = dict(benchmark(name) for name in against)
     embed = remembering(light())
     console = printing.new_console(error=True)
@@ -41,6 +41,8 @@ def check_command(
         data,
         reference=other,
         benchmarks=benchmarks,
+        private=open_set(private) if private else None,
+        holdout=open_set(holdout) if holdout else None,
         only=only,
         skip=skip,
         embed=embed,
@@ -82,4 +84,3 @@ def _show(done: Checked, path: Path, missed: list[str]) -> None:
     for line in missed:
         console.print(Text(f"missed: {line}", style="red"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)
-

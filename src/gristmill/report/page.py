@@ -34,7 +34,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin:
 .quiet { color: #5b6470; } table { border-collapse: collapse; width: 100%; margin: .6rem 0; font-size: 14px; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea; vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.state { display: inline-block; min-width: 6.5rem; padding: 0 .5rem; border-radius: .3rem; font-size: 13px; text-align: center; }
+.state { display: inline-block; min-width: 6.5rem; padding: 0 .5rem; border-radius: .3rem; font-size: 13px; text-align: center; white-space: nowrap; }
 .fine { background: #e3f3e6; color: #14532d; } .look { background: #fff1d6; color: #7a4100; }
 .bad { background: #fde2e0; color: #8f1d14; } .not-measured { background: #eceff2; color: #434b55; }
 details { margin: .5rem 0; } summary { cursor: pointer; } a { color: #0b57a4; }

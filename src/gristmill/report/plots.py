@@ -65,7 +65,7 @@ class Frame:
         at = WIDTH - RIGHT
         for name, colour in reversed(key):
             self.parts.append(
-                f'<text x="{at}" y="13" class="a" text-anchor="end" fill="{colour}">{escape(name)}</text>'
+                f'<text x="{at}" y="13" class="a" text-anchor="end" style="fill:{colour}">{escape(name)}</text>'
             )
             at -= 7 * len(name) + 12
         return "".join([*self.parts, "</svg>"])

@@ -1,0 +1,241 @@
+"""`gristmill compare`: methods under equal conditions."""
+
+import json
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gristmill import BadInput, Chat, Labelled, Row, Run, recipe, recipes
+from gristmill.cli import main
+from gristmill.compare import Entry, Track, acompare, entries_of, yields
+from gristmill.quality.embed import Embedder, hashed
+from gristmill.quality.sets import of_records
+from gristmill.report.compared import lines, page
+from gristmill.testing import Scripted, folder
+
+EMBED = Embedder("hashed", hashed)
+GOOD = [
+    "a wonderful film",
+    "superb acting throughout",
+    "moving and funny",
+    "a joy from start to end",
+    "brilliant story",
+]
+BAD = ["a dreadful film", "wooden acting throughout", "dull and endless", "a bore from start to end", "stupid story"]
+
+
+def review(rng: random.Random, label: str) -> str:
+    filler = " ".join(rng.choices("the camera then moves along a street where people talk about rain".split(), k=6))  # noqa: SIM905
+    return f"{rng.choice(GOOD if label == 'pos' else BAD)} {filler}"
+
+
+def real(count: int = 150) -> list[dict[str, str]]:
+    rng = random.Random(5)
+    return [{"text": review(rng, label), "label": label} for label in ("pos", "neg") * (count // 2)]
+
+
+class Topic(Row):
+    topic: str
+
+
+@recipe("well-labelled")
+async def well_labelled(row: Topic, writer: Chat, run: Run) -> AsyncIterator[Labelled]:
+    """Reviews with their label."""
+    label = run.draw("label", ["pos", "neg"])
+    yield Labelled((await writer.chat(f"{label} {row.topic}")).text, label)
+
+
+@recipe("mislabelled")
+async def mislabelled(row: Topic, writer: Chat, run: Run) -> AsyncIterator[Labelled]:
+    """The same texts, labelled by chance."""
+    label, said = run.draw("label", ["pos", "neg"]), run.draw("said", ["pos", "neg"])
+    text = (await writer.chat(f"{label} {row.topic}")).text
+    if run.rng("drop").random() < 0.3:
+        run.reject(text, "dropped")
+    else:
+        yield Labelled(text, said)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    mine = {"well": well_labelled, "ill": mislabelled}
+    load = recipes.load
+    monkeypatch.setattr(recipes, "load", lambda name: mine.get(name) or load(name))
+
+
+def writer(question) -> str:
+    label, _, topic = question.messages[0].content.partition(" ")
+    return review(random.Random(topic + label), label)
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    path = tmp_path / "topics.jsonl"
+    path.write_text("".join(json.dumps({"topic": f"t{n}"}) + "\n" for n in range(60)))
+    return str(path)
+
+
+def track(seeds, **options) -> Track:
+    data = of_records(real(), "real")
+    given = {"real": data, "labels": [r["label"] for r in data.records], "label": "label", "runs": 2} | options
+    return Track(out=folder() / "compared", seeds=seeds, **given)
+
+
+def entries(*names: str) -> list[Entry]:
+    return [Entry(name, name, Scripted(writer)) for name in names]
+
+
+async def compared(track, *names, more=()):
+    return await acompare([*entries(*names), *more], track, embed=EMBED)
+
+
+async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baselines(seeds):
+    done = await compared(track(seeds), "well", "ill")
+    ranks = {line.entry: line.rank for line in done.utility}
+    assert ranks["well"] < ranks["ill"]
+    assert ranks["real data"] == 1
+    scores = {line.entry: line.score for line in done.utility}
+    assert scores["no data"] < 0.6 < 0.8 < scores["well"]
+    assert {line.items for line in done.utility} == {30}
+
+
+async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
+    done = await compared(track(seeds), "well", "ill")
+    well, ill = done.entries
+    assert [run.rows for run in well.runs] == [60, 60]
+    assert all(run.rows + run.rejected == 60 and run.rejected for run in ill.runs)
+    assert done.track["rows"] == min(run.rows for run in ill.runs)
+    assert {run.seed for run in well.runs} == {0, 1}
+    share, low, high = yields(ill)
+    assert low < share < high < 1
+    assert yields(well)[0] == 1
+    assert {"distinct_2", "vendi", "novelty", "utility"} <= {one.name for one in well.measures}
+    assert all(run.tokens > 0 for run in well.runs)
+
+
+async def test_two_copies_of_one_method_share_a_rank(seeds):
+    both = [Entry("one", "well", Scripted(writer)), Entry("other", "well", Scripted(writer))]
+    done = await acompare(both, track(seeds), embed=EMBED)
+    ranks = {line.entry: line.rank for line in done.utility}
+    assert ranks["one"] == ranks["other"]
+
+
+async def test_a_set_that_is_there_already_takes_part(seeds, tmp_path):
+    (tmp_path / "there.jsonl").write_text("".join(json.dumps(row) + "\n" for row in real(400)[200:260]))
+    data = of_records(real(150), "real")
+    own = Entry("there", source=str(tmp_path / "there.jsonl"))
+    done = await acompare([*entries("ill"), own], track(seeds, real=data), embed=EMBED)
+    there = next(one for one in done.entries if one.entry == "there")
+    assert (there.runs, yields(there)) == ([], None)
+
+
+async def test_an_entry_that_holds_test_rows_or_a_benchmark_is_refused_and_not_ranked(seeds, tmp_path):
+    held = track(seeds)
+    _, test = held.split()
+    rows = [{"text": held.real.texts[row], "label": "pos"} for row in test]
+    (tmp_path / "leaks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    leaks = Entry("leaks", source=str(tmp_path / "leaks.jsonl"))
+    done = await acompare([*entries("well"), leaks], held, embed=EMBED)
+    assert "hold test rows" in next(one.refused for one in done.entries if one.entry == "leaks")
+    assert "leaks" not in {line.entry for line in done.utility}
+    item = "what is the name of the river that flows through the town of the seven towers and bridges"
+    (tmp_path / "exam.jsonl").write_text("".join(json.dumps({"text": t, "label": "pos"}) + "\n" for t in [item] * 3))
+    exam = Entry("exam", source=str(tmp_path / "exam.jsonl"))
+    done = await acompare([*entries("well"), exam], track(seeds, benchmarks={"rivers": [item]}), embed=EMBED)
+    assert "items of a benchmark" in next(one.refused for one in done.entries if one.entry == "exam")
+
+
+async def test_each_run_keeps_to_the_budget_and_one_that_does_not_is_refused(seeds, monkeypatch):
+    done = await compared(track(seeds, max_tokens=1500), "well", "ill")
+    assert all(run.tokens <= 1500 and run.rows < 60 and run.stopped for one in done.entries for run in one.runs)
+    assert not any(one.refused for one in done.entries)
+    spent = track(seeds)
+    await compared(spent, "well", "ill")
+    spent.max_tokens = 100  # what is there already used more
+    again = await compared(spent, "well", "ill")
+    assert all("the budget of this comparison is 100" in one.refused for one in again.entries)
+
+
+async def test_a_comparison_that_was_stopped_goes_on_and_asks_nothing_twice(seeds):
+    one = track(seeds)
+    first = await compared(one, "well", "ill")
+    model = Scripted(writer)
+    again = await acompare([Entry(name, name, model) for name in ("well", "ill")], one, embed=EMBED)
+    assert model.questions == []
+    assert [entry.measures for entry in again.entries] == [entry.measures for entry in first.entries]
+
+
+async def test_without_labels_a_language_model_says_what_the_rows_are_worth(seeds):
+    one = track(seeds)
+    one.labels = None
+    done = await compared(one, "well", "ill")
+    assert done.better == "low"
+    scores = {line.entry: line.score for line in done.utility}
+    assert scores["well"] < scores["no data"]
+
+
+async def test_a_judge_compares_rows_in_both_orders(seeds):
+    def prefers(question):
+        first = question.messages[0].content.partition("[Example 2]")[0]
+        return "Better: 1" if any(word in first for word in ("wonderful", "superb", "moving")) else "Better: 2"
+
+    judge = Scripted(prefers)
+    done = await compared(track(seeds, judge=judge, pairs=10), "well", "ill")
+    assert len(judge.questions) == 20
+    assert set(done.strengths) == {"well", "ill"}
+    assert all(any(one.name == "judged_wins" for one in entry.measures) for entry in done.entries)
+    assert any("same verdict in both orders" in note for note in done.notes)
+
+
+async def test_methods_must_be_able_to_read_the_same_seeds(tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"title": "x"}\n')
+    with pytest.raises(BadInput, match=r"well reads 'topic', which .* does not have"):
+        await compared(track(str(tmp_path / "other.jsonl")), "well", "ill")
+
+
+async def test_a_method_that_makes_nothing_is_said_to(seeds):
+    def silent(question):
+        raise RuntimeError("no")
+
+    done = await acompare([*entries("well"), Entry("mute", "ill", Scripted(silent))], track(seeds), embed=EMBED)
+    assert next(one.refused for one in done.entries if one.entry == "mute") == "it made no rows"
+
+
+async def test_the_table_and_the_page_say_what_was_found(seeds):
+    done = await compared(track(seeds), "well", "ill")
+    head, rows = lines(done)
+    assert head[:3] == ["rank", "entry", "yield"]
+    assert {row[1] for row in rows} == {"well", "ill", "(real data)", "(no data)"}
+    shown = page(done)
+    assert "well" in shown
+    assert "<script" not in shown
+
+
+def test_entries_are_told_by_their_names_and_models_may_vary():
+    found, _ = entries_of(["well"], [], ["a:1", "b:2"], vary=True)
+    assert [entry.name for entry in found] == ["well by a:1", "well by b:2"]
+    for names, data, models, vary, message in [
+        (["well"], [], [], False, "two entries or more"),
+        (["well", "well"], [], [], False, "stands twice"),
+        (["well"], [], ["a:1"], True, "name the models"),
+        (["nothing"], ["x"], [], False, "there is no recipe"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            entries_of(names, data, models, vary=vary)
+
+
+def test_the_command_compares_two_sets(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = real(400)
+    for name, part in (("a", rows[:60]), ("b", rows[60:120]), ("real", rows[120:300])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    with pytest.raises(SystemExit, match="0"):
+        main(["compare", "--data", "a.jsonl", "--data", "b.jsonl", "--out", "out"])
+    shown = capsys.readouterr().out
+    assert "a.jsonl" in shown
+    assert (tmp_path / "out" / "compare.html").exists()
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["track"]["rows"] == 60
+    with pytest.raises(SystemExit, match="1"):
+        main(["compare", "--data", "a.jsonl"])
+    assert "two entries or more" in capsys.readouterr().err
