@@ -1,5 +1,6 @@
 """Recipes that read rows of any type: what type the rows are, and that it stays so over chains, resumes and reruns."""
 
+import itertools
 import json
 from collections.abc import AsyncIterator
 
@@ -152,7 +153,7 @@ async def drawn(row: Document, run: Run) -> AsyncIterator[Document]:
 @recipe("join")
 async def join(rows: Rows[Document], run: Run) -> AsyncIterator[Document]:
     """One row of each and the next."""
-    for one, other in zip(rows, rows[1:], strict=False):
+    for one, other in itertools.pairwise(rows):
         made = Document(text=one.text + other.text)
         run.link(made, one, other)
         yield made
