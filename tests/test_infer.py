@@ -130,10 +130,12 @@ def test_columns_have_the_type_that_all_their_values_have(records, base, found):
         assert msgspec.convert(record, made)
 
 
-def test_mapped_columns_have_their_new_names_and_others_must_be_names():
+def test_mapped_columns_have_their_new_names_and_others_become_names():
     assert kind_of([("row 1", {"body text": "a"})], {"body text": "text"}).columns == {"text": "str"}
-    with pytest.raises(BadInput, match="row 1: a column is called 'body text'"):
-        kind_of([("row 1", {"body text": "a"})], {})
+    found = kind_of([("row 1", {"meta.body text": "a", "__index_level_0__": 1, "2nd": "b", "id": "k", "class": 1})], {})
+    assert list(found.columns) == ["meta_body_text", "index_level_0__", "column_2nd", "source_id", "class"]
+    with pytest.raises(BadInput, match="would be called 'a_b'"):
+        kind_of([("row 1", {"a.b": 1, "a b": 2})], {})
     with pytest.raises(BadInput, match="no rows"):
         kind_of([], {})
 
@@ -209,3 +211,148 @@ async def test_what_a_filter_of_a_set_passes_has_the_row_that_came_in_as_its_par
     assert [row.lineage.parents for row in done.rows] == [[came[0].id], [came[2].id]]
     assert [row.lineage.seed for row in done.rows] == [came[0].lineage.seed, came[2].lineage.seed]
     assert {row.id for row in done.rows}.isdisjoint(row.id for row in came)
+
+
+async def test_what_a_users_columns_are_called_reaches_the_rows(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "k1", "meta.text": "ab", "text": "abc"}\n')
+    [row] = (await run(short, tmp_path / "rows.jsonl")).rows
+    assert (row.source_id, row.meta_text, row.text) == ("k1", "ab", "abc")
+
+
+async def test_a_chain_reads_other_rows_the_next_time():
+    chain = gristmill.Chain([Step(odd)])
+    first = await gristmill.arun(chain, seeds=[{"text": "a"}], out=folder() / "run")
+    second = await gristmill.arun(chain, seeds=[{"text": "b", "stars": 3}], out=folder() / "run")
+    assert (first.rows[0].text, second.rows[0].stars) == ("a", 3)
+    assert [row.stars for row in (await gristmill.aresume(second.folder, recipe=chain)).rows] == [3]
+    step = Step(odd)
+    gristmill.Chain([shout, step])
+    assert gristmill.Chain([step]).reads_any
+
+
+async def test_a_filter_put_before_a_typed_recipe_in_a_rerun_reads_the_rows_of_then():
+    done = await run(shout, [{"text": "a"}, {"text": "b"}])
+    chain = gristmill.Chain([odd, shout])
+    again = await gristmill.arerun(done.folder, recipe=chain, out=folder() / "again")
+    assert [row.instruction for row in again.rows] == ["A"]
+    typed = await gristmill.arerun(
+        again.folder, recipe=gristmill.Chain([shout]), seeds=[{"text": "c"}], out=folder() / "c"
+    )
+    third = await gristmill.arerun(typed.folder, recipe=gristmill.Chain([odd, shout]), out=folder() / "d")
+    assert [row.instruction for row in third.rows] == ["C"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(2**70, "too large for a table"), (object(), "holds a object"), ({1, 2}, "holds a set"), (b"x", "holds a bytes")],
+)
+async def test_a_value_that_no_table_can_hold_is_refused_before_there_is_a_folder(value, message):
+    out = folder() / "run"
+    with pytest.raises(BadInput, match=f"'x'.*{message}"):
+        await run(odd, [{"x": value}], out=out)
+    assert not out.exists()
+
+
+async def test_numbers_that_are_none_are_read_as_missing_and_numpys_as_numbers():
+    import numpy as np
+
+    done = await run(odd, [{"x": np.float64(1.5), "n": np.int64(3)}, {"x": 0.0}, {"x": float("nan")}])
+    assert [row.x for row in done.rows] == [1.5, None]
+
+
+async def test_pictures_stay_pictures_and_names_that_only_look_like_some_do_not(tmp_path):
+    from test_pictures import png
+
+    (tmp_path / "cat.png").write_bytes(png(3))
+    (tmp_path / "rows.jsonl").write_text('{"image": "cat.png", "text": "a cat"}\n')
+    done = await run(odd, tmp_path / "rows.jsonl")
+    [row] = done.rows
+    assert (done.folder / row.image).exists()
+    again = await gristmill.arun(odd, seeds=done.tables["record"], out=folder() / "again")
+    assert (again.folder / again.rows[0].image).exists()
+    named = await run(odd, [{"image": "cat-1234", "text": "a cat"}])
+    assert named.rows[0].image == "cat-1234"
+
+
+async def test_a_further_input_that_is_empty_is_not_one_that_was_left_out():
+    with pytest.raises(BadInput, match="no rows"):
+        await run(beside, [{"text": "a"}], others=[])
+
+
+@recipe("beside")
+async def beside(row: Document, run: Run, *, others: Rows[Document] | None = None) -> AsyncIterator[Document]:
+    """A row of a further input."""
+    if others is None:
+        yield Document(text="none was given")
+    else:
+        yield msgspec.structs.replace(others[0], text=others[0].text + row.text)
+
+
+async def test_a_row_made_from_a_further_input_keeps_the_lineage_of_its_unit():
+    grown = await run(grow, (await run(grow, [{"text": "x"}])).rows)
+    [row] = (await run(beside, [{"text": "a"}], others=grown.rows)).rows
+    assert row.lineage.parents == [row.lineage.seed]
+    assert row.lineage.generation == 3
+
+
+@recipe("marks")
+async def marks(row: Document, run: Run, judge: Chat) -> AsyncIterator[Document]:
+    """Passes what came, and says what it was held against."""
+    run.link(row, await judge.chat(row.text))
+    yield row
+
+
+async def test_a_link_on_the_row_that_came_in_takes_nothing_from_its_lineage():
+    rows = (await run(grow, [{"text": "x"}])).rows
+    [row] = (await run(marks, rows, judge=Scripted(["ok"]))).rows
+    assert (row.lineage.generation, len(row.lineage.parents), len(row.lineage.calls)) == (1, 1, 1)
+    assert row.lineage.seed == row.lineage.parents[0]
+
+
+class Tally(Row):
+    count: int
+
+
+@recipe("counted")
+async def counted(rows: Rows[Row], run: Run) -> AsyncIterator[Row | Tally]:
+    """A filter with a report."""
+    yield rows[0]
+    found = Tally(count=len(rows))
+    run.link(found, *rows)
+    yield found
+    late = Tally(count=0)
+    run.link(late, rows[0])
+    yield late
+
+
+async def test_a_report_of_a_filter_is_made_and_what_was_passed_stays_what_it_was():
+    grown = await run(grow, [{"text": "x"}, {"text": "y"}])
+    done = await run(counted, grown.rows)
+    assert generations(done.rows) == [1]
+    whole, late = done.iterate("tally")
+    assert generations([whole, late]) == [2, 2]
+    # The set keeps a row under the name that it came with, also when it has left under another.
+    assert late.lineage.parents == [whole.lineage.parents[0]] == done.rows[0].lineage.parents
+
+
+@recipe("branched")
+async def branched(row: Document, run: Run) -> AsyncIterator[Document]:
+    """A row built in a branch."""
+
+    async def make(text: str) -> Document:
+        return Document(text=text)
+
+    for made in await run.map(make, [row.text]):
+        yield made
+
+
+async def test_a_row_built_in_a_branch_is_a_generation_behind_its_unit_and_a_typed_filter_makes_none():
+    rows = (await run(grow, [{"text": "x"}])).rows
+    assert generations((await run(branched, rows)).rows) == [2]
+    assert generations((await run(still, rows)).rows) == [1]
+
+
+@recipe("still")
+async def still(row: Document, run: Run) -> AsyncIterator[Document]:
+    """A filter of one type."""
+    yield row

@@ -3,7 +3,8 @@ does stands in test_recipe_deepseek_prover_round.py."""
 
 import pytest
 
-from gristmill.errors import TrainingFailed
+from gristmill.engine.folder import kept_input
+from gristmill.errors import Refused, TrainingFailed
 from gristmill.models.protocol import Question
 from gristmill.recipes.self_improvement.deepseek_prover import deepseek_prover
 from gristmill.testing import Scripted, replay, run
@@ -115,7 +116,8 @@ async def test_it_may_begin_from_the_first_model_each_time():
 async def test_rows_name_their_problem_and_the_model_that_learnt_from_them():
     done = await made(student(2), rounds=2)
     first, second = done.rows
-    assert len({row.lineage.parents[0] for row in done.rows}) == 2
+    seeds = {seed["problem"]: seed["id"] for seed in kept_input(done.folder, "seeds", dict)}
+    assert [seeds[row.problem] in row.lineage.parents for row in done.rows] == [True, True]
     checkpoints = [next(p for p in row.lineage.parents if "checkpoint" in p) for row in (first, second)]
     assert checkpoints[0] != checkpoints[1]
 
@@ -141,6 +143,46 @@ async def test_the_settings_of_a_round_reach_it():
     assert sum(": False." not in prompt and "~" not in prompt for prompt in first) == 3
     assert any("~ (forall" in prompt for prompt in tries)
     assert {q.sampling["temperature"] for q in model.questions} == {0.3, 0.0}
+
+
+async def test_the_lengths_the_grades_and_the_training_are_the_users():
+    model = student()
+    settings = {"max_statement_tokens": 11, "max_grade_tokens": 12, "max_proof_tokens": 13, "training": {"epochs": 3}}
+    await made(model, rounds=1, **settings)
+    assert {q.prompt.split()[0]: q.sampling["max_tokens"] for q in model.questions} == {
+        "Translate": 11,
+        "Formal": 12,
+        "Complete": 13,
+    }
+    assert model.courses[0][1].training.epochs == 3
+    fair = student(grade="fair")
+    done = await made(fair, rounds=1, grades_kept=["fair"])
+    assert len(done.rows) == 1
+
+
+async def test_a_problem_that_cannot_be_asked_costs_no_other():
+    def broken(question):
+        if "Show that 3" in question.prompt:
+            raise Refused("no")
+        return skilled(2)(question)
+
+    model = Scripted(broken, model="student")
+    done = await run(
+        deepseek_prover,
+        PROBLEMS,
+        student=model,
+        prover=checker(),
+        hypothesis_tries=1,
+        proof_tries=1,
+        rounds=1,
+        allow_failures=True,
+    )
+    assert (len(done.rows), done.failed) == (2, 1)
+
+
+async def test_a_gain_as_great_as_wanted_goes_on():
+    done = await made(student(2, 3), rounds=3, min_gain=0.25)
+    assert [row.proved for row in done.iterate("prover_round")] == [1, 2, 3]
 
 
 async def test_a_replay_asks_and_trains_nothing():

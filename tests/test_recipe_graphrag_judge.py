@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 
+from gristmill.errors import Refused
+from gristmill.models.protocol import Reply
 from gristmill.recipes.applications.graphrag import graphrag
 from gristmill.recipes.applications.graphrag_judge import MEANING, graphrag_judge
 from gristmill.testing import Scripted, replay, run
@@ -127,7 +129,56 @@ async def test_the_last_word_of_a_judge_counts():
 async def test_the_judge_is_told_what_the_criterion_means():
     judges = judge()
     await made(judges=judges)
-    assert all(any(meaning in prompt for prompt in judges.prompts) for meaning in MEANING.values())
+    for prompt in judges.prompts:
+        [meant] = [criterion for criterion, meaning in MEANING.items() if meaning in prompt]
+        assert f"alone, {meant}:" in prompt
+
+
+async def test_what_is_found_best_stands_first_and_comes_in_chunks():
+    writer, judges = plain(), judge()
+    corpus = [{"text": "What is it?"}, {"text": "What holds it together is this. " + "Rain falls on the hill. " * 200}]
+    await made(
+        generator=writer,
+        judges=judges,
+        corpus=corpus,
+        chunk_tokens=100,
+        overlap=0,
+        answer_words=77,
+        judge_temperature=0.25,
+    )
+    [prompt] = writer.prompts
+    assert prompt.index("What holds it together is this") < prompt.index("What is it?")
+    assert prompt.count("Rain falls") < 40
+    assert "at most 77 words" in prompt
+    assert {q.sampling["temperature"] for q in judges.questions} == {0.25}
+
+
+async def test_an_answer_that_was_cut_is_compared_with_nothing():
+    done = await made(generator=Scripted([Reply("The off", finish="length")], model="plain"))
+    assert (done.rows, dict(done.reject_counts)) == ([], {"truncated": 1})
+
+
+async def test_verdicts_of_one_order_alone_say_nothing():
+    one_sided = Scripted(lambda q: "Winner: 1" if "Answer 1:\nAna" in q.messages[0].content else "Hm.", model="judge")
+    [row] = (await made(judges=one_sided)).rows
+    assert row.comprehensiveness is None
+
+
+async def test_answers_of_another_run_are_found_by_the_whole_question():
+    asked = [{"instruction": "What holds it", "input": "together?", "output": "Ana."}]
+    done = await made(asked, other=[{**asked[0], "output": "Another."}])
+    assert [row.other for row in done.rows] == ["Another."]
+
+
+async def test_a_question_that_fails_costs_no_other():
+    def broken(question):
+        if "fails" in question.messages[0].content:
+            raise Refused("no")
+        return "Winner: 1"
+
+    rows = [*ROWS, {"instruction": "What fails to hold it together?", "output": "x"}]
+    done = await made(rows, judges=Scripted(broken, model="judge"), allow_failures=True)
+    assert (len(done.rows), done.failed) == (1, 1)
 
 
 async def test_a_verdict_that_cannot_be_read_does_not_count():

@@ -72,3 +72,26 @@ async def test_the_command_prints_it_as_a_tree_or_as_json(capsys):
     assert json.loads(capsys.readouterr().out)["generation"] == 3
     with pytest.raises(SystemExit, match="1"):
         main(["trace", str(done.folder / "nowhere"), "1"])
+
+
+async def test_a_long_line_of_rows_is_told_to_its_end():
+    from collections.abc import AsyncIterator
+
+    from gristmill import Document, Rows, Run, recipe
+
+    @recipe("line")
+    async def line(rows: Rows[Document], run: Run) -> AsyncIterator[Document]:
+        """Each row from the one before."""
+        before = rows[0]
+        for _ in range(1500):
+            made = Document(text=before.text)
+            run.link(made, before)
+            yield made
+            before = made
+
+    done = await gristmill.arun(line, seeds=[{"text": "a"}], out=folder() / "run")
+    one, depth = trace(done.folder, "1500"), 0
+    while one.parents:
+        [one] = one.parents
+        depth += 1
+    assert (depth, one.kind) == (1500, "seed")

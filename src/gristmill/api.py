@@ -15,10 +15,10 @@ from gristmill.assemble import Wall, chain_of, check_target, limits, open_chain,
 from gristmill.bind import Models
 from gristmill.chain import Chain, Step
 from gristmill.contract import Recipe
-from gristmill.engine.folder import claim, copy_input, copy_pictures, keep_input
+from gristmill.engine.folder import claim, copy_input, copy_pictures, keep_input, kept_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import Config, Part, Result, Watcher, config_of, execute, input_file
-from gristmill.infer import row_type
+from gristmill.infer import kind_of, row_type
 from gristmill.rows import Row, columns, required
 from gristmill.seeds import kind_in, read
 
@@ -82,6 +82,7 @@ def prepare(
     if chain.reads_any:
         source = _again(source)
         first = _read_any(chain, config, source, mapping)
+        mapping = {**(mapping or {}), **config.reads.renamed} if config.reads else mapping
     model = said.get("model") if model is None else model
     parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
     further = _input_sources(chain, inputs)
@@ -228,12 +229,17 @@ async def arerun(
     for name, value in limits(chain, given).items():
         setattr(config, name, value)
     check_target(chain, config.target)
-    if chain.reads_any:
-        if seeds is None and config.reads:
+    if not chain.reads_any:
+        config.reads = None
+    else:
+        if seeds is None and (base / "inputs" / "seeds.parquet").exists():
+            held = ((f"seed {n}", row) for n, row in enumerate(kept_input(base, "seeds", dict)))
+            config.reads = config.reads or kind_of(held, {})
             chain.read(row_type(config.reads))
         else:
             seeds = _again(_seed_source(chain.steps[0].method, said.get("seeds") if seeds is None else seeds))
             _read_any(chain, config, seeds, mapping)
+            mapping = {**(mapping or {}), **config.reads.renamed} if config.reads else mapping
     model = said.get("model") if model is None else model
     parts = parts_of(chain, config, model=model, prices=prices, settings=settings, prompts=prompts)
     folder = Path(out) if out is not None else next_folder(chain.name)
@@ -349,7 +355,7 @@ def _keep_further(folder: Path, file: str, source: Any, kind: type[Row]) -> None
         return
     source = _again(source)
     found = kind_in(source)
-    keep_input(folder, file, read(source, row_type(found), folder=folder), found)
+    keep_input(folder, file, read(source, row_type(found), mapping=found.renamed, folder=folder), found)
 
 
 def _again(source: Any) -> Any:
@@ -377,7 +383,9 @@ def _input_sources(chain: Chain, given: Mapping[str, Any] | None) -> dict[str, t
     for step in chain.steps:
         for name, kind in step.method.inputs.items():
             file = input_file(step.name, name, alone=alone)
-            source = left.pop(file, None) or step.inputs.get(name)
+            source = left.pop(file, None)
+            if source is None:  # an empty list is one that was given
+                source = step.inputs.get(name)
             if source is None and name in step.method.optional_inputs:
                 continue
             if source is None:

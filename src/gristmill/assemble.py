@@ -23,7 +23,7 @@ Wall = float | Mapping[str, float] | None
 def open_chain(recipe: str | Recipe | Chain) -> tuple[Chain, dict[str, Any]]:
     """What is to be run, as a chain, and the options of the run that stand in its file."""
     if isinstance(recipe, Chain):
-        return recipe, {}
+        return Chain(recipe.steps), {}  # a run says what its rows are, and that is no matter of the next one
     if isinstance(recipe, str) and recipe.endswith(".toml"):
         loaded = chains.load(Path(recipe))
         return loaded.chain, loaded.options
@@ -38,7 +38,7 @@ def chain_of(config: Config, recipe: Recipe | Chain | None = None, *, same_seeds
     if isinstance(recipe, Recipe):
         given = [recipe]
     elif recipe is not None:
-        given = [step.method for step in recipe.steps]
+        given = [step.given for step in recipe.steps]
     if len(given) != len(steps):
         raise BadInput(f"the run has the steps {', '.join(s.name for s in steps)}, and {len(given)} were given")
     found = [

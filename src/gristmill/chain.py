@@ -26,6 +26,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ class Step:
         if not isinstance(recipe, (str, Recipe)):
             raise BadInput(f"chain: {recipe!r} is no recipe: give its name, or a function decorated with @recipe")
         self.recipe = recipe
-        self.method = recipes.load(recipe) if isinstance(recipe, str) else recipe
+        self.given = recipes.load(recipe) if isinstance(recipe, str) else recipe
+        self.method = self.given
+        """The recipe; in a chain, of one that works on any rows, for the rows that reach it there."""
         self.name = name
         self.after = after
         self.model = model
@@ -86,22 +89,21 @@ class Chain:
     """Recipes one behind the other; run it as a single one: `gristmill.run(Chain(["evol-instruct", short]), ...)`."""
 
     def __init__(self, steps: Iterable[Step | str | Recipe]) -> None:
-        named = _named([step if isinstance(step, Step) else Step(step) for step in steps])
+        # Copies: what rows reach a step here is no matter of another chain that the same step stands in.
+        named = _named([copy(step) if isinstance(step, Step) else Step(step) for step in steps])
         self.steps = _ordered(named)
-        for before, after in zip(self.steps, self.steps[1:], strict=False):
-            after.method = after.method.on(before.method.tables[0])
-            check_fit(before, after)
+        self.read(Row)
 
     @property
     def reads_any(self) -> bool:
-        """Whether the first step works on rows of any type, and that type is not known yet."""
-        return self.steps[0].method.seed is Row
+        """Whether the first step works on rows of any type: `read` says of which."""
+        return self.steps[0].given.seed is Row
 
     def read(self, kind: type[Row]) -> None:
-        """Say of which type the rows are that the first step reads."""
-        self.steps[0].method = self.steps[0].method.on(kind)
+        """Say of which type the rows are that the first step reads, if it reads any; `Row`: that is not known yet."""
+        self.steps[0].method = self.steps[0].given.on(kind)
         for before, after in zip(self.steps, self.steps[1:], strict=False):
-            after.method = after.method.on(before.method.tables[0])
+            after.method = after.given.on(before.method.tables[0])
             check_fit(before, after)
 
     @property

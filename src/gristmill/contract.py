@@ -88,7 +88,7 @@ class Recipe:
 
     def on(self, kind: type[Row]) -> Recipe:
         """This recipe for rows of one type, where it reads any: what it yields as `Row` is then of that type."""
-        if self.seed is not Row:
+        if self.seed is not Row or kind is Row:
             return self
         tables = tuple(kind if made is Row else made for made in self.tables)
         return replace(self, seed=kind, tables=tables, passes=kind in tables)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from gristmill.engine.scope import Failure, Reject
 from gristmill.engine.stage import Bound, Stage
 from gristmill.engine.tally import Tally
 from gristmill.errors import BadInput, DiskTrouble, GristmillError, Stopped, nearest
-from gristmill.export.card import Made, write_card
+from gristmill.export.card import write_card, written
 from gristmill.infer import Kind
 from gristmill.models.protocol import Backend
 from gristmill.ops import prompts as prompt_texts
@@ -232,6 +233,7 @@ async def execute(
         failed: try rows that failed again.
         more: the target is higher than it was, or there was none.
     """
+    written(folder)  # a mistake in card.toml is told before the first call is paid
     journal = Journal(folder)
     try:
         if base is not None:
@@ -259,7 +261,7 @@ async def execute(
             if not stopped:
                 sweep(folder, journal)
             result.tables = write_tables(folder, journal, parts[-1].recipe.tables, len(parts) - 1)
-            _write_card(result, config)
+            write_card(folder, journal, [part.recipe for part in parts])
         except OSError as error:
             raise DiskTrouble(
                 f"the rows are safe in {folder / 'run.db'}, but their tables could not be written: "
@@ -268,23 +270,6 @@ async def execute(
         return result
     finally:
         await journal.close()
-
-
-def _write_card(result: Result, config: Config) -> None:
-    steps = []
-    for step in config.steps:
-        recipe, tally = result.steps[step.name]
-        about = Made(recipe, step.name, step.settings, step.models, step.prompts, tally.rejects, tally.failures)
-        steps.append(about)
-    write_card(
-        result.folder,
-        steps,
-        seed=config.seed,
-        seeds=config.seeds,
-        rows={name: result.counts[name] for name in result.tables},
-        spent=result.spent,
-        stopped=str(result.stopped or ""),
-    )
 
 
 @asynccontextmanager
@@ -322,7 +307,7 @@ async def at_work(
     live = Live(" > ".join(part.config.name for part in parts), folder, flow, ledger)
     journal.forget_tasks()
     journal.start()
-    journal.set_meta(config=config, state="running")
+    journal.set_meta(config=config, state="running", began=journal.meta("began") or _now())
     try:
         models = [] if offline else _distinct(parts)
         async with _serving(models, ledger.opened), _interrupts(halt), (watch or _unwatched)(live):
@@ -331,8 +316,12 @@ async def at_work(
         journal.set_meta(state=f"stopped: {error}")
         raise
     stopped = halt.stopped
-    journal.set_meta(state=f"stopped: {stopped}" if stopped else "finished")
+    journal.set_meta(state=f"stopped: {stopped}" if stopped else "finished", ended=_now())
     await journal.flush()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 async def _work(flow: Flow) -> Stopped | None:

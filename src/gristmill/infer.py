@@ -6,9 +6,11 @@ first one it is found here, and kept with the run, so that a resume reads the sa
 
 from __future__ import annotations
 
+import re
 import typing
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -21,10 +23,12 @@ from gristmill.rows import (
     ImageText,
     Instruction,
     Labelled,
+    Picture,
     Preference,
     Row,
     Turn,
     columns,
+    pictures,
     required,
 )
 
@@ -36,10 +40,18 @@ TYPES: dict[str, Any] = {
     "float": float,
     "bool": bool,
     "list[str]": list[str],
+    "picture": Picture,
     "turns": list[Turn],
     "any": Any,
 }
 """Of a column, by the name that it has in the run's settings; with "?" behind it, values may be missing."""
+
+
+OF_A_RUN = re.compile(r"(?:artefacts|inputs/pictures)/[^/\\]+")
+"""How a table of a run names a picture."""
+PICTURE = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp)", re.IGNORECASE)
+"""How a user's column `image` does."""
+LARGEST = 2**63
 
 
 class Kind(msgspec.Struct):
@@ -47,6 +59,8 @@ class Kind(msgspec.Struct):
 
     name: str = "Record"
     columns: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    """Columns of the source whose names are none that a field could have, and what they are called."""
 
 
 def kind_of(records: Iterable[tuple[str, Mapping[str, Any] | Row]], mapping: Mapping[str, str]) -> Kind:
@@ -57,31 +71,46 @@ def kind_of(records: Iterable[tuple[str, Mapping[str, Any] | Row]], mapping: Map
         mapping: column -> the name that it gets.
 
     Raises:
-        BadInput: a column's name is no identifier, or there are no records.
+        BadInput: there are no records, or two columns would have one name.
     """
     found: dict[str, set[str]] = {}
     seen: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
     names: set[str] = set()
     count = 0
     for where, record in records:
         count += 1
         if isinstance(record, Row):
             names.add(type(record).__name__)
+            shown = pictures(type(record))
             record = msgspec.to_builtins(record)
-        for column, value in record.items():
-            column = mapping.get(column, column)
+        else:
+            shown = ()
+        for own, value in record.items():
+            column = mapping.get(own) or renamed.get(own) or field_name(own)
+            if own == "id" and own not in mapping and "lineage" not in record:
+                column = "source_id"  # a user's own: a row's `id` is ours
             if column in ("id", "lineage"):
                 continue
-            if not isinstance(column, str) or not column.isidentifier() or column.startswith("_"):
-                raise BadInput(f"{where}: a column is called {column!r}: rename it with --map, letters and digits only")
-            found.setdefault(column, set()).add(_kind(value))
+            if column != mapping.get(own, own):
+                if column in record or column in (name for key, name in renamed.items() if key != own):
+                    raise BadInput(f"{where}: the column {own!r} would be called {column!r}, as another is: use --map")
+                renamed[own] = column
+            found.setdefault(column, set()).add("picture" if column in shown else _kind(value, column, where))
             seen[column] += 1
     if not count:
         raise BadInput("the seeds: there are no rows in it")
     for column, kinds in found.items():
         if seen[column] < count:
             kinds.add("none")
-    return Kind(names.pop() if len(names) == 1 else "Record", {name: _joined(kinds) for name, kinds in found.items()})
+    kinds_of = {name: _joined(kinds) for name, kinds in found.items()}
+    return Kind(names.pop() if len(names) == 1 else "Record", kinds_of, renamed)
+
+
+def field_name(column: Any) -> str:
+    """A column's name as a field can have it: "meta.source id" becomes "meta_source_id"."""
+    name = re.sub(r"\W", "_", str(column)).lstrip("_")
+    return name if name[:1].isidentifier() else f"column_{name}"
 
 
 def row_type(kind: Kind) -> type[Row]:
@@ -100,23 +129,34 @@ def row_type(kind: Kind) -> type[Row]:
 
 
 def _fits(base: type[Row], found: Mapping[str, str]) -> bool:
-    hints = typing.get_type_hints(base)
-    wanted = {str: "str", list[Turn]: "turns"}
+    hints = typing.get_type_hints(base, include_extras=True)
+    wanted = {str: "str", list[Turn]: "turns", Picture: "picture"}
     shared = [name for name in columns(base) if name in found]
     return set(required(base)) <= found.keys() and all(wanted.get(hints[name], "str") == found[name] for name in shared)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any, column: str, where: str) -> str:
     match value:
         case None:
             return "none"
-        case bool() | int() | float() | str():
-            return type(value).__name__
+        case bool():
+            return "bool"
+        case int():
+            if not -LARGEST <= value < LARGEST:
+                raise BadInput(f"{where}: {column!r} holds {value}, which is too large for a table: bring it as text")
+            return "int"
+        case float():
+            return "float" if isfinite(value) else "none"  # JSON has no other word for it
+        case str():
+            picture = OF_A_RUN.fullmatch(value) or (column == "image" and PICTURE.fullmatch(value))
+            return "picture" if picture else "str"
         case list() if value and all(isinstance(item, str) for item in value):
             return "list[str]"
         case list() if value and all(_turn(item) for item in value):
             return "turns"
-    return "any"
+        case dict() | list() | tuple():
+            return "any"
+    raise BadInput(f"{where}: {column!r} holds a {type(value).__name__}; rows hold texts, numbers, lists and tables")
 
 
 def _turn(item: Any) -> bool:
@@ -131,4 +171,6 @@ def _joined(kinds: set[str]) -> str:
     plain = kinds - {"none"}
     if plain == {"int", "float"}:
         plain = {"float"}
+    if plain == {"picture", "str"}:
+        plain = {"str"}
     return (plain.pop() if len(plain) == 1 else "any") + ("?" if "none" in kinds else "")

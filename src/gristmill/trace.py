@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,6 @@ class Tracer:
     folder: Path
     journal: Journal
     steps: list[str]
-    seen: set[str] = field(default_factory=set)
 
     def find(self, row: str) -> str:
         """The id of a row."""
@@ -94,36 +94,48 @@ class Tracer:
         return str(found[0])
 
     def origin(self, name: str) -> Origin:
-        if name in self.seen:
-            return Origin(id=name, kind="unknown", known=True)
-        self.seen.add(name)
-        found = next(self.journal.select("SELECT step, name, data FROM rows WHERE id=? LIMIT 1", (name,)), None)
+        """The row, and all before it. Not by recursion: a loop over a whole set may link a thousand rows in a row."""
+        first = Origin(id=name, kind="unknown")
+        open_still, elsewhere, seen = deque([first]), [], {name}
+        while open_still:
+            one = open_still.popleft()
+            parents = self._fill(one)
+            if one.kind == "unknown":
+                elsewhere.append(one)
+            for parent in parents:
+                known = parent in seen
+                seen.add(parent)
+                one.parents.append(Origin(id=parent, kind="unknown", known=known))
+                if not known:
+                    open_still.append(one.parents[-1])
+        self._fill_from_inputs({one.id: one for one in elsewhere})
+        return first
+
+    def _fill(self, one: Origin) -> list[str]:
+        """What the run itself made, and the ids of its parents."""
+        found = next(self.journal.select("SELECT step, name, data FROM rows WHERE id=? LIMIT 1", (one.id,)), None)
         if found is None:
-            return self._other(name)
+            sql = "SELECT file FROM artefacts WHERE name || ':' || digest = ? LIMIT 1"
+            if (artefact := next(self.journal.select(sql, (one.id,)), None)) is not None:
+                one.kind, one.data = "artefact", {"file": f"artefacts/{artefact[0]}"}
+            return []
         step, table, data = found
         plain = msgspec.json.decode(data)
         lineage = msgspec.convert(plain.pop("lineage", None) or {}, Lineage)
-        return Origin(
-            id=name,
-            kind=table,
-            step=self.steps[step],
-            data={key: value for key, value in plain.items() if key != "id"},
-            generation=lineage.generation,
-            draws=lineage.draws,
-            calls=[asked for key in lineage.calls if (asked := self._call(key)) is not None],
-            parents=[self.origin(parent) for parent in lineage.parents],
-        )
+        one.kind, one.step = table, self.steps[step]
+        one.data = {key: value for key, value in plain.items() if key != "id"}
+        one.generation, one.draws = lineage.generation, lineage.draws
+        one.calls = [asked for key in lineage.calls if (asked := self._call(key)) is not None]
+        return lineage.parents
 
-    def _other(self, name: str) -> Origin:
-        sql = "SELECT file FROM artefacts WHERE name || ':' || digest = ? LIMIT 1"
-        if (artefact := next(self.journal.select(sql, (name,)), None)) is not None:
-            return Origin(id=name, kind="artefact", data={"file": f"artefacts/{artefact[0]}"})
-        for seed in self._inputs():
-            if seed.get("id") == name:
-                lineage = seed.get("lineage") or {}
-                data = {key: value for key, value in seed.items() if key not in ("id", "lineage")}
-                return Origin(id=name, kind="seed", data=data, generation=lineage.get("generation", 0))
-        return Origin(id=name, kind="unknown")
+    def _fill_from_inputs(self, wanted: dict[str, Origin]) -> None:
+        """Seeds and rows of further inputs, all in one pass."""
+        for seed in self._inputs() if wanted else ():
+            one = wanted.get(seed.get("id", ""))
+            if one is not None and one.kind == "unknown":
+                one.kind = "seed"
+                one.data = {key: value for key, value in seed.items() if key not in ("id", "lineage")}
+                one.generation = (seed.get("lineage") or {}).get("generation", 0)
 
     def _inputs(self) -> Iterator[dict[str, Any]]:
         for path in sorted((self.folder / "inputs").glob("*.parquet")):

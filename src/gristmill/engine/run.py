@@ -195,7 +195,8 @@ class Run:
     def link(self, row: Row, *sources: Row | Reply | Artefact) -> None:
         """Say what a row was made from, where its scope does not tell: rows of a pool, replies of earlier rounds,
         artefacts."""
-        known = row.lineage or Lineage("", [], [], {})
+        scope = current()
+        known = row.lineage or (Lineage() if scope.open_ended else scope.lineage)
         row.lineage = lineage = Lineage(
             known.seed, list(known.parents), list(known.calls), dict(known.draws), known.generation
         )

@@ -287,8 +287,9 @@ class Stage:
             known = " or ".join(row.__name__ for row in self.recipe.tables)
             raise TypeError(f"{self.recipe.name} yielded {type(row).__name__}; its signature promises {known}")
         row.id = digest("row", self.name, unit, scope.occurrence("row"))
-        lineage = row.lineage or scope.lineage
-        generation = lineage.generation + (not passed and not self.recipe.passes)
+        lineage = brought_along(row.lineage, scope.lineage)
+        filtered = passed or (self.recipe.passes and type(row) is self.recipe.seed)
+        generation = lineage.generation + (not filtered)
         row.lineage = Lineage(lineage.seed, list(lineage.parents), list(lineage.calls), dict(lineage.draws), generation)
         data = _encode(row)
         decoder.decode(data)
@@ -447,6 +448,16 @@ def passes(seeds: Callable[[int], Iterator[Row]], count: int, start: int, *, aga
     for number in (itertools.count(first) if again else range(first, 1)) if count else ():
         for row in seeds(start % count if number == first else 0):
             yield (f"{row.id}~{number}" if number else row.id), row, row.id
+
+
+def brought_along(own: Lineage | None, scope: Lineage) -> Lineage:
+    """A row's own lineage. One that says no more than a generation is of a row that was read beside the units: what it
+    was made from, its scope tells."""
+    if own is None:
+        return scope
+    if own.seed or own.parents or own.calls or own.draws:
+        return own
+    return msgspec.structs.replace(scope, generation=max(own.generation, scope.generation))
 
 
 def _renamed(data: bytes, mapping: dict[str, str]) -> bytes:

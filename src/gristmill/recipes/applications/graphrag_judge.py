@@ -47,7 +47,7 @@ MEANING: dict[Criterion, str] = {
 
 class ComparedAnswer(Row, kw_only=True):
     """An answer, the one that it was held against, and the share of verdicts that it won on each criterion, a verdict for
-    neither counting half; None where no verdict could be read."""
+    neither counting half; None where of one order no verdict could be read."""
 
     question: str
     answer: str
@@ -111,7 +111,7 @@ async def graphrag_judge(
         `unread_verdict` (details: criterion; it does not count).
     """
     documents = corpus if corpus is not None else home.shipped("documents.jsonl", Document)
-    given = {normal(row.instruction): row.output for row in other or []}
+    given = {normal(question_of(row)): row.output for row in other or []}
     pieces = Rows(
         Document(text=piece) for document in documents for piece in overlapping(document.text, chunk_tokens, overlap)
     )
@@ -132,13 +132,15 @@ async def graphrag_judge(
         )
         return complete_reply(reply)
 
-    async def verdicts(question: str, answer: str, against: str, criterion: Criterion) -> list[float]:
-        """1 for each verdict that the answer won, 0 for each that it lost."""
-        values = []
+    async def won(question: str, answer: str, against: str, criterion: Criterion) -> float | None:
+        """Of the verdicts those that the answer won, as the mean of both orders: where more of one can be read, it weighs
+        no more. None where an order has none."""
+        shares = []
         for first, second, own in ((answer, against, "1"), (against, answer, "2")):
             asked = JUDGE(
                 criterion=criterion, meaning=MEANING[criterion], question=question, first=first, second=second
             )
+            values = []
             for reply in await judge.chat(
                 asked, n=judge_repeats, temperature=judge_temperature, max_tokens=max_tokens_per_reply
             ):
@@ -147,24 +149,24 @@ async def graphrag_judge(
                     values.append(0.5 if said[-1].lower() == "neither" else float(said[-1] == own))
                 else:
                     run.reject(reply, "unread_verdict", criterion=criterion)
-        return values
+            shares.append(mean(values) if values else None)
+        forward, backward = shares
+        return None if forward is None or backward is None else (forward + backward) / 2
 
     async def compare(row: Instruction) -> ComparedAnswer | None:
-        question = f"{row.instruction}\n{row.input}".strip()
+        question = question_of(row)
         try:
             against = await rival(question)
         except Bad as bad:
             run.reject(row, bad.reason, **bad.details)
             return None
-        found = await run.map(lambda criterion: verdicts(question, row.output, against, criterion), list(MEANING))
-        shares: dict[str, Any] = {
-            criterion: mean(values) if values else None for criterion, values in zip(MEANING, found, strict=True)
-        }
+        found = await run.map(lambda criterion: won(question, row.output, against, criterion), list(MEANING))
+        shares: dict[str, Any] = dict(zip(MEANING, found, strict=True))
         made = ComparedAnswer(question=question, answer=row.output, other=against, **shares)
         run.link(made, row)
         return made
 
-    compared = [row for row in await run.map(compare, rows) if row is not None]
+    compared = [row for row in await run.map(compare, rows, keep_going=True) if row is not None]
     for row in compared:
         yield row
     for criterion in MEANING:
@@ -174,6 +176,10 @@ async def graphrag_judge(
             for row, _ in read:
                 run.link(rate, row)
             yield rate
+
+
+def question_of(row: Instruction) -> str:
+    return f"{row.instruction}\n{row.input}".strip()
 
 
 def normal(question: str) -> str:

@@ -81,7 +81,8 @@ async def deepseek_prover(
         max_proof_tokens: tokens of a proof. Not from the paper.
         training: supervised, on prompt and completion. Its settings are not from the paper.
 
-    Rejects: those of `deepseek-prover-round`, and `known` (details: round): an earlier round made the same row.
+    Rejects: those of `deepseek-prover-round`, and `known` (details: round): a row as another problem, or an earlier
+        round, gave it.
     """
     model: Student = student
     kept: dict[tuple[str, str], Made] = {}
@@ -110,7 +111,7 @@ async def deepseek_prover(
                 run.link(made, row)
             return found
 
-        found = await run.map(attempt, rows)
+        found = await run.map(attempt, rows, keep_going=True)
         fresh: list[Made] = []
         for made in (made for some in found for made in some):
             name = made.prompt, made.completion
@@ -135,6 +136,6 @@ async def deepseek_prover(
         run.link(done, model.checkpoint)
         yield done
         share = len(sides) / len(rows)
-        if number > 1 and share - before < min_gain:
+        if number > 1 and share - before < min_gain - 1e-9:
             return
         before = share
