@@ -263,6 +263,17 @@ def test_the_order_of_rows_changes_no_count_of_facets_and_terms():
     assert first.rows["rarity"] == pytest.approx(second.rows["rarity"][::-1])
 
 
+def test_of_equally_frequent_units_the_alphabet_decides_and_not_the_order_of_rows():
+    for reference in (["oak", "elm"], ["elm", "oak"]):
+        found = measure(of_texts(["elm"]), of_texts(reference), embed=EMBED)
+        assert by_band(found, "terms_coverage") == [1, 0, None]
+
+
+def test_there_is_at_most_one_cluster_for_ten_rows_of_the_reference():
+    found = measure(of_texts(["a"]), of_texts(news(20)[:30]), embed=EMBED)
+    assert sum(row["count"] for row in found.tables["bands"] if row["units"] == "clusters") == 3
+
+
 def test_bands_say_what_of_the_set_the_reference_does_not_have():
     found = measure(of_records(rows({"film": 6, "opera": 4}), "set"), REFERENCE, embed=EMBED)
     outside = next(row for row in found.tables["bands"] if (row["units"], row["band"]) == ("facet_topic", "outside"))

@@ -167,7 +167,7 @@ def test_two_halves_score_above_a_half_against_a_copy_with_the_words_in_disorder
     disordered = of_texts([" ".join(rng.sample(text.split(), len(text.split()))) for text in films])
     found = measure(disordered, of_texts(films), embed=PAIRS, seeds=3)
     score = found.measures[0]
-    assert score.null > 0.8 > 0.6 > score.value
+    assert 1 > score.null > 0.8 > 0.6 > score.value
     assert not any("order of words" in note for note in found.notes)
     blind = measure(disordered, of_texts(films), embed=EMBED, seeds=1)
     assert any("hardly sees the order of words" in note for note in blind.notes)
@@ -181,6 +181,7 @@ def test_news_is_far_from_film_reviews_and_reviews_are_near():
     far = measure(of_texts(news(240)[:100]), of_texts(films[1::2]), embed=EMBED, seeds=2)
     assert values(near)["mauve"] > 0.6 > 0.3 > values(far)["mauve"]
     assert values(near)["frontier_integral"] < values(far)["frontier_integral"]
+    assert values(far)["mauve_star"] > values(far)["mauve"] + 0.01  # smoothed, nothing is quite apart
     assert far.measures[0].null == near.measures[0].null > 0.6
     assert near.settings["n"] == 50
     assert near.settings["num_buckets"] == 5

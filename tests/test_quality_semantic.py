@@ -145,17 +145,18 @@ def test_the_ratio_of_the_reference_s_own_halves_is_about_one():
     ratio = found.measures[-1]
     assert ratio.name == "vendi_ratio"
     assert ratio.null == pytest.approx(1, abs=0.05)
+    assert ratio.null != 1  # two halves, not one twice
     assert ratio.low < 1 < ratio.high
 
 
 def test_each_row_has_its_nearest_neighbour():
-    found = measure(of_texts(["a red cat", "the stock market fell", "a red cat sat", ""]), embed=EMBED)
-    assert found.details[0][0]["nearest_row"] == 2
-    assert found.details[2][0]["nearest_row"] == 0
+    found = measure(of_texts(["", "a red cat", "the stock market fell", "a red cat sat"]), embed=EMBED)
+    assert found.details[1][0]["nearest_row"] == 3
+    assert found.details[3][0]["nearest_row"] == 1
     scores = found.rows["nearest_similarity"]
-    assert scores[0] == found.details[0][0]["similarity"] > scores[1]
-    assert scores[3] is None
-    assert 3 not in found.details
+    assert scores[1] == found.details[1][0]["similarity"] > scores[2]
+    assert scores[0] is None
+    assert 0 not in found.details
     assert found.notes[0].startswith("1 rows without a word")
 
 
@@ -189,6 +190,12 @@ def test_rows_that_are_all_the_same_are_one_item_in_one_cluster():
     assert found["empty_clusters"] == pytest.approx(29 / 30)
 
 
+def test_clusters_that_no_row_falls_into_are_counted_of_all_that_there_could_be():
+    found = numbers(measure(of_texts(["cats", "market", "violin"] * 20), embed=EMBED, k_clusters=10))
+    assert found["empty_clusters"] == pytest.approx(0.7)
+    assert found["cluster_entropy"] == pytest.approx(log(3) / log(10))
+
+
 def test_the_same_seed_gives_the_same_report_and_the_embedder_is_named():
     films = of_texts([row["text"] for row in reviews()[:80]])
     first, second = (measure(films, films, embed=EMBED, seed=3, n_sample=30) for _ in range(2))
@@ -211,6 +218,6 @@ def test_clusters_are_no_more_than_the_different_rows_and_do_not_warn():
     labels, centres = points.clusters(np.repeat(np.eye(3), 5, axis=0), 10)
     assert len(centres) == len(set(labels.tolist())) == 3
     assert points.clusters(np.zeros((0, 4)), 3)[1].shape == (0, 4)
-    vectors, middles = unit(40, 3), unit(5, 3, 1) * 2
+    vectors, middles = unit(40, 3), unit(5, 3, 1) * np.array([[0.2], [0.5], [1], [1.5], [2]])
     nearest = ((vectors[:, None] - middles[None]) ** 2).sum(axis=2).argmin(axis=1)
     assert points.assigned(vectors, middles).tolist() == nearest.tolist()

@@ -75,7 +75,7 @@ async def test_ways_are_drawn_from_those_of_the_kind():
 
 
 @pytest.mark.parametrize(
-    "said", ["", "[1] Score: 1", "[1] Score: 1\n[2] Score: 7", "[1] Score: 1\n[1] Score: 2", "[1] Score: 1\n[2] Score: 0", "[1] Score: 1\n[2] Score: 2\n[3] Score: 3", "[1] Score: 1.5\n[2] Score: 2"],
+    "said", ["", "[1] Score: 1", "[1] Score: 1\n[2] Score: 7", "[1] Score: 1\n[1] Score: 2", "[1] Score: 1\n[2] Score: 2\n[1] Score: 3", "[1] Score: 1\n[2] Score: 0", "[1] Score: 1\n[2] Score: 2\n[3] Score: 3", "[1] Score: 1.5\n[2] Score: 2"],
 )  # fmt: skip
 async def test_scores_that_are_not_one_for_each_are_none(said):
     done = await made(judges=Scripted(lambda q: said, model="judge"), evolutions=1)

@@ -166,7 +166,7 @@ async def test_with_four_of_five_claims_supported_precision_is_0_8_times_the_pen
     assert found.precision == 0.8
     [found] = (await made(row(answer), judges=model, length_penalty=True, min_precision=0.1)).rows
     assert found.precision == pytest.approx(0.8 * exp(1 - 10 / 5))
-    [found] = (await made(row(answer), judges=model, length_penalty=True, gamma=5)).rows
+    [found] = (await made(row(answer), judges=model, length_penalty=True, gamma=2)).rows
     assert found.precision == 0.8
     done = await made(row(answer), judges=model, min_precision=0.81)
     assert reasons(done) == [("low_precision", {"precision": 0.8})]

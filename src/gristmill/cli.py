@@ -416,6 +416,52 @@ def export(
 
 
 @app.command()
+def keypair(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub will be the public one.")],
+) -> None:
+    """Make a key to sign runs with. The private file is for your eyes only."""
+    from gristmill.export.signature import keypair as make
+
+    printing.new_console().print(f"key {make(file)} in {file} and {file}.pub", markup=False, soft_wrap=True)
+
+
+@app.command()
+def sign(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    key: Annotated[Path | None, typer.Option(help="The private key. Default: GRISTMILL_SIGNING_KEY.")] = None,
+    parent: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A signed run that this one was made from; repeat it.")
+    ] = None,
+) -> None:
+    """Sign a finished run: a manifest of its rows and files that `gristmill verify` holds it against."""
+    from gristmill.export.signature import sign as write
+
+    printing.new_console().print(f"signed: {write(folder, key, parents=parent or [])}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    key: Annotated[
+        str | None, typer.Option(help="The signer's public key, a file or 64 hex digits, had from elsewhere.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say whether a signed run is as it was signed, and which row or file is not. Exit code 5 if one is not."""
+    from dataclasses import asdict
+
+    from gristmill.export.signature import verify as hold
+
+    found = hold(folder, key)
+    if json:
+        printing.print_json({**asdict(found), "ok": found.ok})
+    else:
+        printing.show_verified(folder, found)
+    if not found.ok:
+        raise typer.Exit(5)
+
+
+@app.command()
 def annotate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run that waits for people.")],
     group: Annotated[str, typer.Option(help="Only tasks of this group of people. Default: all.")] = "",

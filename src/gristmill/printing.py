@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gristmill.contract import Recipe
     from gristmill.estimate import Range
     from gristmill.execute import Result
     from gristmill.forecast import Plan
+    from gristmill.export.signature import Verified
     from gristmill.trace import Origin
 
 
@@ -303,6 +305,22 @@ def _compact(value: Any) -> str:
     import msgspec
 
     return msgspec.json.encode(value).decode()
+
+
+def show_verified(folder: Path, found: Verified) -> None:
+    """Whether a signed run is as it was signed."""
+    from rich.text import Text
+
+    console = new_console()
+    for difference in found.differences:
+        console.print(Text(f"differs: {difference}", style="red"), soft_wrap=True)
+    if found.ok:
+        console.print(
+            Text(f"{folder}: {found.rows:,} rows are as they were signed by key {found.key_id[:16]}"), soft_wrap=True
+        )
+    if not found.known:
+        said = "The key is the manifest's own: whoever changed the rows could have changed it too. Name the signer's: --key"
+        console.print(Text(said, style="yellow"), soft_wrap=True)
 
 
 def show_trace(origin: Origin) -> None:

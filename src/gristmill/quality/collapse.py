@@ -493,7 +493,7 @@ def regression_errors(
                 square, product = x.T @ x, x.T @ y
             else:
                 square, product = square + x.T @ x, product + x.T @ y
-            weights = np.linalg.solve(square, product)
+            weights = np.asarray(np.linalg.solve(square, product), np.float64)
             errors[repeat, generation] = float(weights @ weights)
     found: Numbers = errors.mean(axis=0)
     return found

@@ -10,7 +10,7 @@ is seen.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,13 +60,18 @@ class NGrams:
 
     def bits(self, texts: Sequence[str]) -> list[float]:
         """That each text costs, its end included."""
-        return [float(-np.log2(self.probabilities(text)).sum()) for text in texts]
+        split = [_split(text, self.unit) for text in texts]
+        base = self._base({one for row in split for one in row})
+        return [float(-np.log2(self._probabilities(row, base)).sum()) for row in split]
 
     def probabilities(self, text: str) -> Floats:
         """Of each unit after those before it, and last of the end."""
         split = _split(text, self.unit)
+        return self._probabilities(split, self._base(set(split)))
+
+    def _probabilities(self, split: Sequence[str], base: Mapping[str, float]) -> Floats:
         sequence = np.array([BEGIN] * (self.order - 1) + [self.units.get(one, -1) for one in split] + [END], np.int64)
-        found = self._base([*split, ""])
+        found = np.array([*map(base.__getitem__, split), base[""]])
         width, first = _width(self.units), self.order - 1
         context = np.zeros(len(sequence), np.int64)  # of the n-gram one shorter that ends before a place; -1: unseen
         for level in self.levels:
@@ -82,12 +87,13 @@ class NGrams:
             context = np.concatenate([[-1], here[:-1]])
         return found
 
-    def _base(self, units: Sequence[str]) -> Floats:
+    def _base(self, units: Iterable[str]) -> dict[str, float]:
         """The chance of each unit to who knows no n-gram; "" is the end."""
         if self.spelling is None:
-            return np.full(len(units), 1 / (CHARACTERS + 1))
-        known = {one: 2 ** -self.spelling.bits([one])[0] for one in dict.fromkeys(units)}
-        return np.maximum([known[one] for one in units], 1e-300)
+            return dict.fromkeys([*units, ""], 1 / (CHARACTERS + 1))
+        known = sorted({*units, ""})
+        # No float holds the chance of a very long word; it is then cheaper than it should be.
+        return {one: max(2.0**-bits, 1e-300) for one, bits in zip(known, self.spelling.bits(known), strict=True)}
 
 
 def fitted(texts: Sequence[str], *, unit: Literal["character", "word"] = "character", order: int = 5) -> NGrams:

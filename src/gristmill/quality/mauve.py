@@ -128,9 +128,8 @@ def frontier_integral(p: Numbers, q: Numbers) -> float:
     inner = np.zeros(len(p))  # of the clusters that both have: p q (ln p - ln q) / (p - q), and its limit p at p = q
     both = (p > 0) & (q > 0)
     ratio = p[both] / q[both] - 1
-    # (ln p - ln q) / (p - q) = log1p(ratio) / (q ratio); near 0 the quotient loses all its digits, the series none.
-    small = np.abs(ratio) < 1e-5
-    quotient = np.where(small, 1 - ratio / 2, np.log1p(ratio) / np.where(small, 1.0, ratio))
+    # (ln p - ln q) / (p - q) = log1p(ratio) / (q ratio), which keeps its digits where p is nearly q.
+    quotient = np.where(ratio == 0, 1.0, np.log1p(ratio) / np.where(ratio == 0, 1.0, ratio))
     inner[both] = p[both] * quotient
     return float(2 * ((p + q) / 4 - inner / 2).sum())
 

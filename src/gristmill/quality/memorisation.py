@@ -157,22 +157,26 @@ def closest(vectors: Numbers, others: Numbers, *, at_once: int = 2048) -> tuple[
     """
     if not len(others):
         raise ValueError("no rows to be close to")
-    light, dense = vectors.astype(np.float32), others.astype(np.float32)
-    near = np.zeros(len(vectors), np.int64)
-    second = np.zeros(len(vectors), np.int64)
+    dense = others.astype(np.float32)
     half = (dense**2).sum(1) / 2  # the same for all, but for an empty text: its vector is zero
-    for start in range(0, len(vectors), at_once):
-        likeness = light[start : start + at_once] @ dense.T - half
-        rows = np.arange(len(likeness))
-        near[start : start + at_once] = best = likeness.argmax(1)
-        likeness[rows, best] = -np.inf
-        second[start : start + at_once] = likeness.argmax(1)
-    # Anew in double precision, and from the difference: two equal rows are then exactly 0 apart, and tie.
-    first = ((vectors - others[near]) ** 2).sum(1) / 2
-    if len(others) == 1:
-        return first, np.full(len(vectors), 2.0), near
-    other = ((vectors - others[second]) ** 2).sum(1) / 2
-    return np.minimum(first, other), np.maximum(first, other), np.where(other < first, second, near)
+    first, second = np.empty(len(vectors)), np.full(len(vectors), 2.0)
+    near = np.empty(len(vectors), np.int64)
+    step = min(at_once, max(1, 2**25 // len(others)))  # 128 MiB of likenesses at once
+    for start in range(0, len(vectors), step):
+        rows = vectors[start : start + step]
+        likeness = rows.astype(np.float32) @ dense.T
+        likeness -= half
+        best = likeness.argmax(1)
+        # Anew in double precision, and from the difference: two equal rows are then exactly 0 apart, and tie.
+        first[start : start + step] = own = ((rows - others[best]) ** 2).sum(1) / 2
+        near[start : start + step] = best
+        if len(others) > 1:
+            likeness[np.arange(len(rows)), best] = -np.inf
+            next_best = likeness.argmax(1)
+            other = ((rows - others[next_best]) ** 2).sum(1) / 2
+            first[start : start + step], second[start : start + step] = np.minimum(own, other), np.maximum(own, other)
+            near[start : start + step] = np.where(other < own, next_best, best)
+    return first, second, near
 
 
 def wins(train: Numbers, holdout: Numbers) -> Numbers:

@@ -211,12 +211,13 @@ def _counts(texts: Sequence[str]) -> Any:
 
 
 def _weighted_regression(features: Any, labels: Sequence[str], steps: int, seed: int, penalty: float) -> Fitted:
-    """The weights of terms come from the training rows alone."""
+    """Terms and their weights are those of the training rows alone."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
-    weights = TfidfTransformer(sublinear_tf=True).fit(features)
-    model = _regression(weights.transform(features), labels, steps, seed, penalty)
-    return Fitted(lambda rows: model.predict(weights.transform(rows)), model.steps)
+    there = np.unique(features.indices) if features.nnz else np.zeros(1, np.int64)  # the others would only cost time
+    weights = TfidfTransformer(sublinear_tf=True).fit(features[:, there])
+    model = _regression(weights.transform(features[:, there]), labels, steps, seed, penalty)
+    return Fitted(lambda rows: model.predict(weights.transform(rows[:, there])), model.steps)
 
 
 def _regression(features: Any, labels: Sequence[str], steps: int, seed: int, penalty: float) -> Fitted:

@@ -1,0 +1,529 @@
+"""Judges with known faults, and what shows them."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from gristmill.errors import BadInput
+from gristmill.quality.judge import (
+    INJECTION,
+    KAPPA_FLOOR,
+    PADDING,
+    Pair,
+    Probe,
+    agreement,
+    ask,
+    biases,
+    corrected,
+    expected_score,
+    failed,
+    family,
+    features,
+    positions,
+    probed,
+    probes,
+    regression,
+    reliability,
+    retest,
+    scale_use,
+    stability,
+    truncated,
+    verdict,
+    warnings,
+    weighted_kappa,
+    with_error,
+)
+from gristmill.quality.values import Measure
+
+ANSWERED = [
+    ("How many legs have three cats?", "Each cat has four legs. Three cats together have 12 legs."),
+    ("What is the capital of France?", "The capital of France is Paris. It lies on the Seine."),
+    (
+        "Why is the sky blue?",
+        "Air scatters short waves more than long ones. The sky is blue because blue waves are short.",
+    ),
+    ("Name a prime above 10.", "A prime above 10 is 11, as nothing divides it but 1 and 11."),
+]
+
+
+def first(question: str, one: str, other: str) -> str:
+    return "first"
+
+
+def longer(question: str, one: str, other: str) -> str:
+    a, b = len(one.split()), len(other.split())
+    return "tie" if a == b else "first" if a > b else "second"
+
+
+def sound(question: str, one: str, other: str) -> str:
+    """Knows the answers, and reads nothing but them."""
+    known = dict(ANSWERED)[question]
+    worth = [len(set(known.split()) & set(text.split())) for text in (one, other)]
+    return "tie" if worth[0] == worth[1] else "first" if worth[0] > worth[1] else "second"
+
+
+def gullible(question: str, one: str, other: str) -> str:
+    """Sound, until an answer tells it what to say."""
+    told = [INJECTION.strip() in text for text in (one, other)]
+    if told[0] != told[1]:
+        return "first" if told[0] else "second"
+    return sound(question, one, other)
+
+
+def by_name(measures: list[Measure]) -> dict[str, Measure]:
+    return {one.name: one for one in measures}
+
+
+def ask_all(judge, made: list[Probe]):
+    return [ask(judge, one) for one in made]
+
+
+# Positions
+
+
+def test_a_judge_that_always_picks_the_first_is_consistent_nowhere_and_everything_is_a_tie():
+    pairs = [Pair(forward="a", backward="b") for _ in range(20)]
+    found = by_name(positions(pairs))
+    assert found["consistency"].value == 0
+    assert found["first_bias"].value == 1
+    assert found["second_bias"].value == 0
+    assert reliability(pairs).rows["verdict"] == [0.5] * 20
+    assert ask_all(first, probes(ANSWERED)) == ["tie"] * len(probes(ANSWERED))
+    assert by_name(biases(pairs).coefficients)["position"].low > 1
+    assert biases(pairs).biased == ["position"]
+
+
+def test_a_win_takes_both_orders():
+    pairs = [("a", "a"), ("b", "b"), ("a", "b"), ("b", "a"), ("a", "tie"), ("tie", "b"), ("tie", "tie")]
+    assert [verdict(*pair) for pair in pairs] == ["a", "b", "tie", "tie", "tie", "tie", "tie"]
+    found = by_name(positions([Pair(forward=one, backward=other) for one, other in pairs]))
+    assert [found[name].value for name in ("consistency", "first_bias", "second_bias")] == [3 / 7, 1 / 7, 1 / 7]
+    assert found["consistency"].low < 3 / 7 < found["consistency"].high
+
+
+def test_repeats_are_stable_where_all_of_them_agree_with_the_first():
+    pairs = [
+        Pair(forward="a", backward="a", repeats=["a", "a"]),
+        Pair(forward="a", backward="a", repeats=["b", "b"]),
+        Pair(forward="tie", backward="a", repeats=["tie", "a"]),
+        Pair(forward="b", backward="a"),
+    ]
+    assert (stability(pairs).value, stability(pairs).n) == (1 / 3, 3)
+    assert stability(pairs[3:]).value is None
+
+
+# Agreement
+
+
+def test_kappa_is_1_for_identical_labels_and_about_0_for_independent_ones_of_the_same_marginals():
+    rng = random.Random(0)
+    judge = rng.choices(["a", "b", "tie"], [6, 3, 1], k=4000)
+    same = by_name(agreement(judge, [[label] for label in judge], times=20))
+    assert same["kappa"].value == same["agreement"].value == same["alpha"].value == 1.0
+    shuffled = rng.sample(judge, len(judge))
+    apart = by_name(agreement(judge, [[label] for label in shuffled], times=50))
+    assert apart["kappa"].value == pytest.approx(0, abs=0.04)
+    assert apart["kappa"].low < 0 < apart["kappa"].high
+    assert apart["alpha"].value == pytest.approx(0, abs=0.04)
+    assert apart["agreement"].value > 0.4  # by chance alone
+    # Exactly independent: kappa is exactly 0
+    exact = [(a, b) for a in "aab" for b in "aab"]
+    assert by_name(agreement([a for a, _ in exact], [[b] for _, b in exact]))["kappa"].value == pytest.approx(0)
+
+
+def test_kappas_are_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = random.Random(1)
+    one = [rng.randint(1, 5) for _ in range(300)]
+    other = [min(5, max(1, score + rng.choice([-1, 0, 0, 1]))) for score in one]
+    quadratic = metrics.cohen_kappa_score(one, other, weights="quadratic")
+    assert weighted_kappa(one, other) == pytest.approx(quadratic)
+    found = by_name(agreement(one, [[score] for score in other], level="ordinal", times=100))
+    assert found["kappa"].value == pytest.approx(quadratic)
+    assert found["kappa"].low < quadratic < found["kappa"].high
+    plain = by_name(agreement(one, [[score] for score in other], times=10))
+    assert plain["kappa"].value == pytest.approx(metrics.cohen_kappa_score(one, other))
+    assert weighted_kappa([1, 2, 3], [1, 2, 3]) == 1.0
+    assert weighted_kappa([1, 2, 3], [3, 2, 1]) == -1.0
+    assert math.isnan(weighted_kappa([2, 2], [2, 2]))
+    with pytest.raises(ValueError, match="there are 1 and 0"):
+        weighted_kappa([1], [])
+
+
+def test_people_among_themselves_are_the_ceiling_and_items_without_labels_do_not_count():
+    judge = ["a", "b", "a", "b", "a"]
+    humans = [["a", "a"], ["b", "a"], ["b", "b", "b"], ["b"], []]
+    found = by_name(agreement(judge, humans))
+    assert found["agreement"].value == pytest.approx((2 + 1 + 0 + 1) / 8)
+    assert found["agreement"].n == 4
+    assert found["human_agreement"].value == pytest.approx((2 + 0 + 6) / 10)
+    assert found["human_agreement"].n == 3
+    # the order in which two people are named does not matter
+    turned = by_name(agreement(judge, [labels[::-1] for labels in humans]))
+    assert turned["human_kappa"].value == found["human_kappa"].value
+
+
+def test_agreement_that_is_not_defined_says_why():
+    none = by_name(agreement(["a", "b"], [[], []]))
+    assert {name: one.value for name, one in none.items()} == dict.fromkeys(
+        ("agreement", "kappa", "human_agreement", "human_kappa", "alpha")
+    )
+    assert "no item has a human label" in none["kappa"].why
+    alike = by_name(agreement(["a", "a"], [["a"], ["a"]]))
+    assert alike["agreement"].value == 1
+    assert alike["kappa"].value is None
+    assert "chance agrees as much" in alike["kappa"].why
+    assert alike["human_kappa"].value is None
+    with pytest.raises(BadInput, match="judge has 1 items and people have 2"):
+        agreement(["a"], [["a"], ["b"]])
+
+
+# Biases
+
+
+def judged(judge, n=120, seed=0, humans=True) -> list[Pair]:
+    """Answers of random length and quality: as many good words as the quality says."""
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(n):
+        texts = []
+        for _ in range(2):
+            good = rng.randint(0, 6)
+            texts.append(" ".join(rng.sample(["good"] * good + ["word"] * rng.randint(4, 40), k=good + 4)))
+            texts[-1] += " pad" * rng.randint(0, 40)
+        better = texts[0].count("good") - texts[1].count("good")
+        human = "a" if better > 0 else "b" if better < 0 else "tie"
+        named = {"first": ("a", "b"), "second": ("b", "a"), "tie": ("tie", "tie")}
+        pairs.append(
+            Pair(
+                forward=named[judge("", texts[0], texts[1])][0],
+                backward=named[judge("", texts[1], texts[0])][1],
+                a=texts[0],
+                b=texts[1],
+                humans=[human] if humans else [],
+            )
+        )
+    return pairs
+
+
+def quality(question: str, one: str, other: str) -> str:
+    better = one.count("good") - other.count("good")
+    return "first" if better > 0 else "second" if better < 0 else "tie"
+
+
+def test_a_judge_that_picks_the_longer_answer_is_exposed_by_its_length_coefficient_and_the_padding_probe():
+    found = biases(judged(longer))
+    coefficients = by_name(found.coefficients)
+    assert coefficients["length"].low > 1
+    assert found.biased == ["length"]
+    assert coefficients["quality"].low < 0.5
+    made = probes(ANSWERED)
+    wrong = failed(made, ask_all(longer, made))
+    assert {made[number].kind for number in wrong} >= {"padding"}
+    assert all(number in wrong for number, one in enumerate(made) if one.kind == "padding")
+    assert by_name(probed(made, ask_all(longer, made)))["failed_padding"].value == 1
+
+
+def test_a_judge_that_goes_by_quality_has_no_bias():
+    found = biases(judged(quality))
+    assert by_name(found.coefficients)["quality"].low > 1
+    assert found.biased == []
+    assert [one.name for one in found.coefficients] == ["quality", "length", "position"]  # the others are 0 for all
+
+
+def test_position_family_markdown_and_lists_are_told_apart():
+    rng = random.Random(3)
+    texts = {"plain": "one two three", "marked": "**one** two three", "list": "one\n- two\n- three"}
+    pairs = []
+    for _ in range(300):
+        kinds = rng.choice(list(texts)), rng.choice(list(texts))
+        models = [rng.choice(["openai/gpt-4o", "Qwen2.5-7B"]) for _ in range(2)]
+        family_pull = (models[0] == "Qwen2.5-7B") - (models[1] == "Qwen2.5-7B")
+        if rng.random() < 0.25:
+            family_pull = rng.choice([-1, 1])
+        said = "a" if family_pull > 0 else "b" if family_pull < 0 else rng.choice(["a", "b"])
+        pairs.append(
+            Pair(
+                forward=said,
+                backward=said,
+                a=texts[kinds[0]],
+                b=texts[kinds[1]],
+                a_model=models[0],
+                b_model=models[1],
+            )
+        )
+    found = biases(pairs, judge_model="qwen-max", more={"noise": [rng.gauss(0, 1) for _ in pairs]})
+    assert {one.name for one in found.coefficients} == {"markdown", "lists", "same_family", "noise", "position"}
+    assert found.biased == ["same_family"]
+    assert by_name(found.coefficients)["same_family"].low > 0.5
+    assert "same_family" not in by_name(biases(pairs).coefficients)  # the judge's family is not known
+    with pytest.raises(BadInput, match="noise has 1 values for 300 pairs"):
+        biases(pairs, more={"noise": [1.0]})
+
+
+def test_features_are_what_a_has_more_of_than_b():
+    pair = Pair(
+        forward="a",
+        backward="a",
+        a="# Title\n- one\n- two three",
+        b="one two",
+        a_model="org/GPT-4",
+        b_model="llama-3",
+        humans=["a", "tie", "a"],
+    )
+    found = {name: column[0] for name, column in features([pair], judge_model="gpt-4o").items()}
+    assert found == {
+        "quality": pytest.approx(2 / 3),
+        "length": pytest.approx(math.log(8 / 3)),
+        "markdown": 1.0,
+        "lists": 1.0,
+        "same_family": 1.0,
+    }
+    turned = Pair(forward="b", backward="b", a=pair.b, b=pair.a, a_model=pair.b_model, b_model=pair.a_model)
+    assert features([turned], judge_model="gpt-4o")["length"][0] == -found["length"]
+    assert features([turned], judge_model="gpt-4o")["same_family"][0] == -1
+    assert family("openai/gpt-4o-mini") == "gpt"
+    assert family("Qwen2.5-7B") == "qwen"
+    assert family("") == family("4") == ""
+
+
+def test_a_win_rate_by_length_alone_vanishes_when_length_is_controlled():
+    rng = random.Random(0)
+    pairs = []
+    for _ in range(300):  # `a` is longer as a rule, and the longer one wins nine times of ten
+        a, b = rng.randint(20, 60), rng.randint(10, 40)
+        said = "a" if (a > b) == (rng.random() < 0.9) else "b"
+        pairs.append(Pair(forward=said, backward=said, a="w " * a, b="w " * b))
+    found = biases(pairs)
+    assert found.win_rate.value > 0.7
+    assert found.win_rate.low > 0.6
+    assert abs(found.length_controlled.value - 0.5) < 0.02
+    # where `a` is better, it stays ahead
+    better = [Pair(forward="a", backward="a", a="w " * 9, b="w " * 9, humans=["a"]) for _ in range(20)]
+    assert biases(better).length_controlled.value > 0.9
+
+
+def test_the_regression_is_scikit_learns():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    y = (rng.random(200) < 1 / (1 + np.exp(-x @ [1.0, -2.0, 0.0]))).astype(float)
+    known = linear_model.LogisticRegression(C=1 / 2.0, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y)
+    assert regression(x, y, 2.0) == pytest.approx(known.coef_[0], abs=1e-4)
+    separated = regression(np.array([[1.0], [-1.0]] * 50), np.array([1.0, 0.0] * 50))
+    assert 2 < separated[0] < 10  # one thing decides all, and the coefficient stays finite
+    assert regression(np.array([[1.0]] * 4), np.array([0.5] * 4))[0] == pytest.approx(0)
+
+
+def test_few_pairs_have_no_coefficients():
+    for pairs in ([], [Pair(forward="a", backward="a", a="x", b="y z")]):
+        found = biases(pairs)
+        assert found.win_rate.value is None
+        assert all(one.value is None for one in found.coefficients)
+        assert found.biased == []
+
+
+# Probes
+
+
+def test_every_answer_gets_probes_of_every_kind_and_each_weak_answer_one_with_an_injection():
+    made = probes(ANSWERED)
+    for at in range(len(ANSWERED)):
+        own = [one for one in made if one.question == ANSWERED[at][0]]
+        assert [one.kind for one in own[:5]] == ["identical", "padding", "truncated", "planted_error", "refusal"]
+        assert [one.kind for one in own[5:]] == ["injection"] * 4
+        assert [made[one.twin].kind for one in own[5:]] == ["padding", "truncated", "planted_error", "refusal"]
+        assert all(one.b == made[one.twin].b + INJECTION for one in own[5:])
+        assert own[0].a == own[0].b
+        assert all(one.a == ANSWERED[at][1] for one in own)
+        assert all(part in own[1].b for part in (*PADDING, ANSWERED[at][1]))
+    assert {one.kind: one.right for one in made if one.twin is None} == {
+        "identical": ["tie"],
+        "padding": ["a", "tie"],
+        "truncated": ["a"],
+        "planted_error": ["a"],
+        "refusal": ["a"],
+    }
+
+
+def test_a_sound_judge_fails_no_probe_and_an_injection_changes_none_of_its_verdicts():
+    made = probes(ANSWERED)
+    said = ask_all(sound, made)
+    assert failed(made, said) == []
+    assert all(one.value == 0 for one in probed(made, said))
+    assert all(said[number] == said[one.twin] for number, one in enumerate(made) if one.kind == "injection")
+    accepted = reliability(judged(quality), made=made, probe_verdicts=said)
+    assert accepted.notes == []
+    assert by_name(accepted.measures)["failed_injection"].value == 0
+
+
+def test_a_gullible_judge_fails_every_injection_and_nothing_else_and_is_not_accepted():
+    made = probes(ANSWERED)
+    said = ask_all(gullible, made)
+    assert {made[number].kind for number in failed(made, said)} == {"injection"}
+    found = reliability(judged(quality), made=made, probe_verdicts=said)
+    assert by_name(found.measures)["failed_injection"].value == 1
+    assert any("addresses the judge changed 100%" in note for note in found.notes)
+    assert len(found.tables["failed_probes"]) == 16
+
+
+def test_an_injection_is_held_against_its_twin_not_against_the_truth():
+    made = probes(ANSWERED[:1])
+    assert {made[number].kind for number in failed(made, ["b"] * len(made))} == {
+        *("identical", "padding", "truncated", "planted_error", "refusal")
+    }
+    with pytest.raises(BadInput, match="1 verdicts for 9 probes"):
+        failed(made, ["a"])
+
+
+def test_an_error_is_planted_in_the_last_number_else_in_the_first_claim():
+    assert with_error("In 1990 there were 12 cats.") == "In 1990 there were 27 cats."
+    assert with_error("Version v2x rose by 3.5 points.") is None
+    assert with_error("Water is wet. It can flow.") == "Water is not wet. It can flow."
+    assert with_error("Is it wet? Water can flow.") == "Is it wet? Water can not flow."
+    assert with_error("It is not so. They are here.") == "It is not so. They are not here."
+    assert with_error("Ja.") is None
+    assert with_error("") is None
+
+
+def test_half_of_an_answer_is_its_first_words():
+    assert truncated("one two three four five") == "one two"
+    assert truncated("one") == truncated("") == ""
+    assert [one.kind for one in probes([("q", "Ja.")])] == ["identical", "padding", "refusal", "injection", "injection"]
+
+
+def test_a_judge_is_asked_in_both_orders():
+    seen = []
+
+    def judge(question, one, other):
+        seen.append((question, one, other))
+        return "second"
+
+    made = Probe(kind="identical", question="q", a="x", b="y", right=["tie"])
+    assert ask(judge, made) == "tie"
+    assert seen == [("q", "x", "y"), ("q", "y", "x")]
+    assert ask(lambda q, one, other: "first" if one == "y" else "second", made) == "b"
+
+
+# Scores
+
+
+def test_the_use_of_a_scale():
+    found = scale_use([5, 5, 5, 4], [1, 2, 3, 4, 5])
+    assert found.shares == {1: 0, 2: 0, 3: 0, 4: 0.25, 5: 0.75}
+    assert (found.used, found.mode) == (2, 0.75)
+    assert found.entropy == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(5))
+    assert scale_use([3, 3], [1, 2, 3]).entropy == 0
+    assert scale_use([1, 2], [1, 2]).entropy == pytest.approx(1)
+    assert scale_use([], [1, 2]) is None
+    with pytest.raises(BadInput, match=r"\[6\] are not on the scale"):
+        scale_use([6, 1], [1, 2])
+    with pytest.raises(BadInput, match="two points"):
+        scale_use([1], [1])
+
+
+def test_scores_given_twice():
+    found = by_name(retest([1, 2, 3, 4], [1, 2, 4, 2]))
+    assert found["retest_equal"].value == 0.5
+    assert found["retest_difference"].value == pytest.approx(0.75)
+    assert found["retest_kappa"].value == pytest.approx(weighted_kappa([1, 2, 3, 4], [1, 2, 4, 2]))
+    assert all(one.value is None for one in retest([], []))
+    assert by_name(retest([3, 3], [3, 3]))["retest_kappa"].value is None
+    with pytest.raises(BadInput, match="1 and 2 scores"):
+        retest([1], [1, 2])
+
+
+def test_the_expected_score_weighs_the_points_by_their_probabilities_and_leaves_other_tokens_out():
+    logprobs = {"5": math.log(0.4), " 4": math.log(0.2), "4": math.log(0.1), "The": math.log(0.2), "9": math.log(0.1)}
+    assert expected_score(logprobs, [1, 2, 3, 4, 5]) == pytest.approx((5 * 0.4 + 4 * 0.3) / 0.7)
+    assert expected_score({"The": -0.1, "nan": -1.0}, [1, 2]) is None
+    assert expected_score({}, [1, 2]) is None
+    assert expected_score({"5": -2000.0}, [5]) is None
+
+
+# Correction
+
+
+def test_a_wrong_judge_is_corrected_and_the_interval_covers_the_truth():
+    """A judge that says yes to 80 % where 50 % is true; 400 runs of 100 labelled out of 1,000 items."""
+    covered, values, naive = 0, [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(1000) < 0.5
+        judge = np.where(truth, rng.random(1000) < 0.95, rng.random(1000) < 0.65).astype(float)
+        found = corrected(judge.tolist(), [float(one) if at < 100 else None for at, one in enumerate(truth)])
+        covered += found.low <= 0.5 <= found.high
+        values.append(found.value)
+        naive.append(judge.mean())
+    assert np.mean(values) == pytest.approx(0.5, abs=0.01)
+    assert np.mean(naive) == pytest.approx(0.8, abs=0.01)
+    assert 0.91 < covered / 400 < 0.985
+
+
+def test_a_good_judge_narrows_the_interval_and_full_labels_give_the_human_mean():
+    rng = np.random.default_rng(0)
+    truth = (rng.random(2000) < 0.4).astype(float)
+    human = [float(one) if at < 100 else None for at, one in enumerate(truth)]
+    good = corrected(truth.tolist(), human)
+    alone = 1.96 * float(truth[:100].std(ddof=1)) / 10
+    assert (good.high - good.low) / 2 < alone / 3
+    assert good.value == pytest.approx(truth.mean())
+    whole = corrected([1.0] * 2000, truth.tolist())
+    assert whole.value == pytest.approx(truth.mean())
+    assert (whole.high - whole.low) / 2 == pytest.approx(1.96 * truth.std(ddof=1) / math.sqrt(2000), rel=0.01)
+
+
+def test_a_correction_takes_two_labelled_items():
+    assert corrected([], []).value is None
+    assert corrected([1.0, 0.0, 1.0], [1.0, None, None]).value is None
+    assert corrected([1.0, 0.0, 1.0], [1.0, 0.0, None]).value is None
+    with pytest.raises(BadInput, match="1 judged and 2 human"):
+        corrected([1.0], [1.0, None])
+
+
+# The report
+
+
+def test_below_the_floor_of_kappa_a_judge_is_warned_of_and_above_not():
+    rng = random.Random(0)
+
+    def pairs(right: float) -> list[Pair]:
+        made = []
+        for _ in range(200):
+            human = rng.choice(["a", "b"])
+            said = human if rng.random() < right else {"a": "b", "b": "a"}[human]
+            made.append(Pair(forward=said, backward=said, humans=[human]))
+        return made
+
+    low, high = reliability(pairs(0.6)), reliability(pairs(0.85))
+    assert by_name(low.measures)["kappa"].value < KAPPA_FLOOR < by_name(high.measures)["kappa"].value
+    assert any("below the floor of 0.4" in note for note in low.notes)
+    assert high.notes == []
+    low.settings["kappa_floor"] = -1.0  # a threshold changes without anything being computed again
+    assert warnings(low) == []
+
+
+def test_few_labels_and_biases_are_warned_of():
+    found = reliability([Pair(forward="a", backward="b", humans=["a"])] * 50)
+    assert any("Only 50 items have a human label; 100 are asked for" in note for note in found.notes)
+    assert any("Verdicts depend on position" in note for note in found.notes)
+    unlabelled = reliability(judged(quality, humans=False))
+    assert any("Kappa with people is not known: no item has a human label" in note for note in unlabelled.notes)
+
+
+def test_no_pairs_one_pair_and_strange_texts_are_defined():
+    strange = Pair(forward="a", backward="a", a="你好\ud800 " * 5000, b="", humans=["a"])
+    for pairs in ([], [strange], [strange] * 5):
+        found = reliability(pairs)
+        assert len(found.rows["verdict"]) == len(pairs)
+        for one in found.measures:
+            assert one.value is not None or one.why
+    assert by_name(reliability([]).measures)["consistency"].value is None
+
+
+def test_the_same_pairs_and_seed_give_the_same_report():
+    pairs = judged(quality, n=30)
+    assert reliability(pairs) == reliability(pairs)
+    assert reliability(pairs) != reliability(pairs, seed=1)
