@@ -58,9 +58,13 @@ def longer(question: str, one: str, other: str) -> str:
 
 
 def sound(question: str, one: str, other: str) -> str:
-    """Knows the answers, and reads nothing but them."""
-    known = dict(ANSWERED)[question]
-    worth = [len(set(known.split()) & set(text.split())) for text in (one, other)]
+    """Knows the answers, and sees what is missing of them, denied or miscounted."""
+    known = set(dict(ANSWERED)[question].split())
+    worth = []
+    for text in (one, other):
+        said = set(text.removesuffix(INJECTION).split())
+        wrong = {word for word in said - known if word == "not" or word.strip(".").isdecimal()}
+        worth.append(len(known & said) - 10 * len(wrong))
     return "tie" if worth[0] == worth[1] else "first" if worth[0] > worth[1] else "second"
 
 
@@ -146,7 +150,7 @@ def test_kappas_are_scikit_learns():
     plain = by_name(agreement(one, [[score] for score in other], times=10))
     assert plain["kappa"].value == pytest.approx(metrics.cohen_kappa_score(one, other))
     assert weighted_kappa([1, 2, 3], [1, 2, 3]) == 1.0
-    assert weighted_kappa([1, 2, 3], [3, 2, 1]) == -1.0
+    assert weighted_kappa([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
     assert math.isnan(weighted_kappa([2, 2], [2, 2]))
     with pytest.raises(ValueError, match="there are 1 and 0"):
         weighted_kappa([1], [])
@@ -190,9 +194,8 @@ def judged(judge, n=120, seed=0, humans=True) -> list[Pair]:
     for _ in range(n):
         texts = []
         for _ in range(2):
-            good = rng.randint(0, 6)
-            texts.append(" ".join(rng.sample(["good"] * good + ["word"] * rng.randint(4, 40), k=good + 4)))
-            texts[-1] += " pad" * rng.randint(0, 40)
+            good, size = rng.randint(0, 6), rng.randint(6, 50)
+            texts.append(" ".join(["good"] * good + ["word"] * (size - good)))
         better = texts[0].count("good") - texts[1].count("good")
         human = "a" if better > 0 else "b" if better < 0 else "tie"
         named = {"first": ("a", "b"), "second": ("b", "a"), "tie": ("tie", "tie")}
@@ -235,7 +238,7 @@ def test_a_judge_that_goes_by_quality_has_no_bias():
 
 def test_position_family_markdown_and_lists_are_told_apart():
     rng = random.Random(3)
-    texts = {"plain": "one two three", "marked": "**one** two three", "list": "one\n- two\n- three"}
+    texts = {"plain": "one two three", "marked": "**one** two three", "list": "one\n- two"}
     pairs = []
     for _ in range(300):
         kinds = rng.choice(list(texts)), rng.choice(list(texts))
