@@ -216,6 +216,9 @@ def test_one_place_of_the_reference_is_covered_and_dense_and_the_rest_is_not():
     assert values(alone)["embedding_density_head"] == pytest.approx(60 / 45, rel=0.4)
     assert values(alone)["embedding_coverage_tail"] == values(alone)["embedding_density_tail"] == 0
     assert by_band(alone, "clusters_coverage") == [1, 0, 0]
+    copy = measure(of_texts(reference), of_texts(reference), embed=embed, k=2, k_clusters=3)
+    # Each of the three balls of c holds all three points: 9 / (2 * 60), of a twentieth of the points.
+    assert values(copy)["embedding_density_tail"] == pytest.approx(1.5)
     assert [row["cell"]["example"][0] for row in alone.tables["missing"] if row["units"] == "clusters"] == ["b", "c"]
 
 

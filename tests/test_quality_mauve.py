@@ -167,7 +167,7 @@ def test_two_halves_score_above_a_half_against_a_copy_with_the_words_in_disorder
     disordered = of_texts([" ".join(rng.sample(text.split(), len(text.split()))) for text in films])
     found = measure(disordered, of_texts(films), embed=PAIRS, seeds=3)
     score = found.measures[0]
-    assert 1 > score.null > 0.8 > 0.6 > score.value
+    assert 0.9999 > score.null > 0.8 > 0.6 > score.value
     assert not any("order of words" in note for note in found.notes)
     blind = measure(disordered, of_texts(films), embed=EMBED, seeds=1)
     assert any("hardly sees the order of words" in note for note in blind.notes)

@@ -118,7 +118,7 @@ def agreement(
     *,
     level: Level = "nominal",
     seed: int = 0,
-    times: int = 1000,
+    times: int = 500,
 ) -> list[Measure]:
     """How far a judge and people agree, on the items that people labelled.
 
