@@ -167,9 +167,7 @@ def test_a_run_is_held_against_its_seeds_and_shows_its_rows(tmp_path):
     import asyncio
 
     done = asyncio.run(
-        run(
-            two_calls, [{"question": str(n)} for n in range(9)], model=Scripted(lambda q: f"a {q.messages[0].content}")
-        )
+        run(two_calls, [{"question": str(n)} for n in range(9)], model=Scripted(lambda q: f"a {q.messages[0].content}"))
     )
     data = open_set(done.folder)
     assert 0 < len(data) == len(done.rows)

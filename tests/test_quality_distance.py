@@ -219,6 +219,15 @@ def test_a_phrase_planted_in_a_fifth_of_the_rows_heads_the_over_used_list():
     assert len([row for row in found.tables["over_used"] if row["n"] == 1]) <= 50
 
 
+def test_the_vocabulary_is_that_of_the_two_sides_and_each_direction_has_its_name():
+    # Either row may be the half that is compared; both are two of one term and one of another.
+    found = values(measure(of_texts(["e e e e"]), of_texts(["a a b", "c c d"]), embed=EMBED))
+    half, ours = np.array([0.0, 2, 1]), np.array([4.0, 0, 0])
+    assert kl(half, ours) != pytest.approx(kl(ours, half))
+    assert found["kl_ngram_1_reference_set"] == pytest.approx(kl(half, ours))
+    assert found["kl_ngram_1_set_reference"] == pytest.approx(kl(ours, half))
+
+
 # Marginals
 
 

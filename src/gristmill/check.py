@@ -25,7 +25,7 @@ from gristmill.errors import BadInput, nearest
 from gristmill.execute import config_of
 from gristmill.quality.embed import Embedder, light, remembering
 from gristmill.quality.sets import Set, of_records
-from gristmill.quality.values import Flag, Found, Measure, Rule, decide
+from gristmill.quality.values import Flag, Found, Measure, Rule, decide, number, words_of
 from gristmill.rows import table as table_of
 from gristmill.seeds import records
 
@@ -74,6 +74,9 @@ NEEDS = {
     "private": "the private rows: --private",
     "licence": "a column `licence` that says what each row may be used for",
 }
+
+
+LEFT_OUT = "It was left out."
 
 
 class Verdict(msgspec.Struct, kw_only=True):
@@ -211,6 +214,7 @@ def check(
     given = {"embed": embed, "benchmarks": benchmarks, "private": private, "holdout": holdout}
     for one in SUITE:
         if (only and one.name not in only) or one.name in skip:
+            done.verdicts.append(Verdict(check=one.name, title=one.title, state="not measured", said=LEFT_OUT))
             continue
         progress(one.title)
         have = {"reference": reference is not None, "benchmarks": bool(benchmarks), "private": private is not None}
@@ -293,17 +297,6 @@ def _against(measure: Measure) -> str:
     elif measure.null is not None:
         parts.append(f"against {number(measure.null)} between two halves")
     return " ".join(parts)
-
-
-def words_of(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def number(value: float) -> str:
-    """As many digits as mean something."""
-    if value == int(value) and abs(value) < 1e9:
-        return f"{int(value):,}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from gristmill.contract import Recipe
     from gristmill.estimate import Range
     from gristmill.execute import Result
-    from gristmill.forecast import Plan
     from gristmill.export.signature import Verified
+    from gristmill.forecast import Plan
     from gristmill.trace import Origin
 
 

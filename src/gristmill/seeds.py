@@ -159,9 +159,11 @@ def _from_memory(source: Iterable[Any]) -> Records:
     for number, record in enumerate(source):
         if not isinstance(record, (dict, Row)):
             raise BadInput(f"seed {number}: expected a dict or a row, got {type(record).__name__}")
-        if isinstance(record, dict):  # numpy's numbers, of a data frame's rows, are subclasses of Python's or not even that
+        if isinstance(
+            record, dict
+        ):  # numpy's numbers, of a data frame's rows, are subclasses of Python's or not even that
             record = {key: value.item() if isinstance(value, np.generic) else value for key, value in record.items()}
-        yield f"seed {number}", record  # type: ignore[misc]
+        yield f"seed {number}", record
 
 
 def _from_jsonl(path: Path) -> Records:

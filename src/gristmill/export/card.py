@@ -27,6 +27,7 @@ from gristmill.errors import BadInput, nearest
 from gristmill.export.croissant import croissant
 from gristmill.export.facts import Facts, facts_of, sha256, unbalanced
 from gristmill.models.spec import LOCAL
+from gristmill.quality.values import number, words_of
 
 README, CARD, REPORT, CROISSANT, WRITTEN = "README.md", "card.json", "report.json", "croissant.json", "card.toml"
 REQUIRED = ("purpose", "out_of_scope", "limits", "licence")
@@ -124,20 +125,11 @@ def write_quality(folder: Path, facts: Mapping[str, Any]) -> None:
     Args:
         facts: of `gristmill.check.facts`.
     """
-    from gristmill.check import SUITE, Verdict  # check imports execute, and execute this
-
-    told = {verdict["check"] for verdict in facts["verdicts"]}
-    left = [
-        msgspec.to_builtins(Verdict(check=one.name, title=one.title, state="not measured", said="It was left out."))
-        for one in SUITE
-        if one.name not in told
-    ]
     folder = Path(folder)
     names = {key: facts[key] and facts[key].replace(str(folder), "this run") for key in ("set", "reference")}
     report = {
         **facts,
         **names,
-        "verdicts": [*facts["verdicts"], *left],
         "gristmill": gristmill.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {file["path"]: sha256(folder / file["path"]) for file in _card(folder)["facts"]["files"]},
@@ -284,8 +276,8 @@ def _front(facts: Facts, told: Mapping[str, Any]) -> str:
     lines += ["task_categories:", *(f"- {task}" for task in facts["tasks"])]
     names = dict.fromkeys(["synthetic", "gristmill", *(step["recipe"] for step in facts["steps"])])
     lines += ["tags:", *(f"- {_yaml(name)}" for name in names)]
-    for number, file in enumerate(facts["files"]):
-        lines += [] if number else ["configs:"]
+    for at, file in enumerate(facts["files"]):
+        lines += [] if at else ["configs:"]
         lines += [
             f"- config_name: {_yaml(file['table'])}",
             "  data_files:",
@@ -464,8 +456,6 @@ def _verdicts(report: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> l
 
 
 def _measure(one: Mapping[str, Any], tool: str) -> str:
-    from gristmill.check import number, words_of
-
     def said(value: float | None) -> str:
         return NOT_MEASURED if value is None else number(value)
 

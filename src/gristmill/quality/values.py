@@ -112,3 +112,14 @@ def _flags(scores: Mapping[tuple[str, str], list[Score]], rules: Sequence[Rule])
             if rule.hits(score):
                 assert score is not None
                 yield Flag(row=row, check=rule.check, reason=rule.reason, score=score)
+
+
+def words_of(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def number(value: float) -> str:
+    """As many digits as mean something."""
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gristmill import printing
-from gristmill.check import Checked, bar, benchmark, by_gravity, check, facts, fails, open_set, seeds_of
+from gristmill.check import LEFT_OUT, Checked, bar, benchmark, by_gravity, check, facts, fails, open_set, seeds_of
 from gristmill.errors import DiskTrouble
 from gristmill.quality.embed import light, remembering
 from gristmill.report.page import write_report
@@ -76,7 +76,7 @@ def _show(done: Checked, path: Path, missed: list[str]) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column()
-    for verdict in by_gravity(done.verdicts):
+    for verdict in by_gravity(verdict for verdict in done.verdicts if verdict.said != LEFT_OUT):
         state = Text(verdict.state, style=COLOURS[verdict.state])
         grid.add_row(state, Text(verdict.title), Text(verdict.said))
     console.print(f"{done.data.name}: {len(done.data):,} rows", markup=False)

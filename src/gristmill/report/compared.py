@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from gristmill import printing
-from gristmill.check import benchmark, number, open_set, words_of
+from gristmill.check import benchmark, open_set
 from gristmill.compare import Compared, Comparison, Track, acompare, cost_of_row, entries_of, yields
 from gristmill.errors import BadInput, DiskTrouble
 from gristmill.quality.embed import light, remembering
-from gristmill.quality.values import Measure
+from gristmill.quality.values import Measure, number, words_of
 from gristmill.report.page import POLICY, STYLE
 
 COLUMNS = ("distinct_2", "vendi", "novelty", "contaminated", "judged_wins", "utility")

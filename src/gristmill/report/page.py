@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 import gristmill
-from gristmill.check import Checked, Verdict, by_gravity, number, words_of
+from gristmill.check import Checked, Verdict, by_gravity
 from gristmill.ops.text import words
 from gristmill.quality.embed import Embedder
-from gristmill.quality.values import Found, Measure
+from gristmill.quality.values import Found, Measure, number, words_of
 from gristmill.report import plots
 
 SHOWN = 50
