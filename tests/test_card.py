@@ -135,7 +135,8 @@ def measured(**values):
     done.found["two-sample-test"] = found
     plain = facts(done)
     verdict = {"check": "two-sample-test", "title": "Told from the reference", "state": "fine", "said": "said"}
-    return plain | {"verdicts": [*plain["verdicts"], verdict | {"flagged": {}, "seconds": 0.1}]}
+    others = [one for one in plain["verdicts"] if one["check"] != verdict["check"]]
+    return plain | {"verdicts": [*others, verdict | {"flagged": {}, "seconds": 0.1}]}
 
 
 # -- numbers

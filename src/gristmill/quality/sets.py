@@ -55,7 +55,9 @@ class Set:
         names = dict.fromkeys(name for record in self.records for name in record)
         for name in names:
             values = [record.get(name) for record in self.records]
-            if name == "id" or not all(v is None or isinstance(v, (str, bool, int)) for v in values):
+            if name in ("id", *PROMPTS, *RESPONSES, *MATERIAL) or not all(
+                v is None or isinstance(v, (str, bool, int)) for v in values
+            ):
                 continue
             texts = ["" if value is None else str(value) for value in values]
             different = Counter(texts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from gristmill import printing
 from gristmill.check import LEFT_OUT, Checked, bar, benchmark, by_gravity, check, facts, fails, open_set, seeds_of
 from gristmill.errors import DiskTrouble
+from gristmill.export.card import write_quality
 from gristmill.quality.embed import light, remembering
 from gristmill.report.page import write_report
 
@@ -53,6 +54,8 @@ def check_command(
     path = report or _beside(source)
     try:
         write_report(done, path, embed=embed)
+        if of_run and text is None and table is None:
+            write_quality(Path(source), facts(done))  # so that the card says what was found
     except OSError as error:
         raise DiskTrouble(f"cannot write {path}: {error.strerror or error}") from error
     if json:
