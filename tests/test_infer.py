@@ -356,3 +356,16 @@ async def test_a_row_built_in_a_branch_is_a_generation_behind_its_unit_and_a_typ
 async def still(row: Document, run: Run) -> AsyncIterator[Document]:
     """A filter of one type."""
     yield row
+
+
+@recipe("louder")
+async def louder(row: Row, run: Run) -> AsyncIterator[Row]:
+    """A filter that changes what it passes."""
+    yield msgspec.structs.replace(row, text=row.text.upper(), id="", lineage=None)
+
+
+async def test_a_filter_that_changes_a_row_makes_none():
+    rows = (await run(grow, [{"text": "x"}])).rows
+    done = await run(louder, rows)
+    assert [row.text for row in done.rows] == ["X!"]
+    assert generations(done.rows) == [1]
