@@ -433,6 +433,13 @@ def test_pairs_of_tokens_do_not_reach_over_rows():
     assert measure(of_records(same, "set")).tables["rounds"][0]["distinct_2"] == pytest.approx(1 / 100)
 
 
+def test_a_draw_has_exactly_the_budgets_tokens():
+    rows = [{"text": " ".join(f"w{row}x{at}" for at in range(31)), "round": row % 2} for row in range(20)]
+    found = measure(of_records(rows, "set"))
+    assert found.settings["token_budget"] == 155
+    assert [line["types"] for line in found.tables["rounds"]] == [155, 155]  # no token comes twice
+
+
 def test_a_reference_stands_beside_at_the_same_budget():
     reference = of_texts([record["text"] for record in in_rounds([400], rows=30)])
     found = measure(of_records(in_rounds([100, 100]), "set"), reference)

@@ -164,8 +164,8 @@ def test_people_among_themselves_are_the_ceiling_and_items_without_labels_do_not
     assert found["agreement"].n == 4
     assert found["human_agreement"].value == pytest.approx((2 + 0 + 6) / 10)
     assert found["human_agreement"].n == 3
-    # the order in which two people are named does not matter
-    turned = by_name(agreement(judge, [labels[::-1] for labels in humans]))
+    # who is named first of an item's two people does not matter
+    turned = by_name(agreement(judge, [humans[0], humans[1][::-1], *humans[2:]]))
     assert turned["human_kappa"].value == found["human_kappa"].value
 
 
@@ -227,6 +227,15 @@ def test_a_judge_that_picks_the_longer_answer_is_exposed_by_its_length_coefficie
     assert {made[number].kind for number in wrong} >= {"padding"}
     assert all(number in wrong for number, one in enumerate(made) if one.kind == "padding")
     assert by_name(probed(made, ask_all(longer, made)))["failed_padding"].value == 1
+
+
+def test_a_bias_towards_shorter_answers_is_one_too():
+    def shorter(question, one, other):
+        return {"first": "second", "second": "first", "tie": "tie"}[longer(question, one, other)]
+
+    found = biases(judged(shorter))
+    assert by_name(found.coefficients)["length"].high < -1
+    assert found.biased == ["length"]
 
 
 def test_a_judge_that_goes_by_quality_has_no_bias():
@@ -473,6 +482,10 @@ def test_a_good_judge_narrows_the_interval_and_full_labels_give_the_human_mean()
     alone = 1.96 * float(truth[:100].std(ddof=1)) / 10
     assert (good.high - good.low) / 2 < alone / 3
     assert good.value == pytest.approx(truth.mean())
+    # A judge that is always right makes of every item a labelled one, however many are.
+    half = corrected(truth.tolist(), [float(one) if at < 1000 else None for at, one in enumerate(truth)])
+    assert (half.high - half.low) / 2 == pytest.approx(1.96 * truth.std(ddof=1) / math.sqrt(2000), rel=0.03)
+    assert (good.high - good.low) / 2 == pytest.approx(1.96 * truth.std(ddof=1) / math.sqrt(2000), rel=0.03)
     whole = corrected([1.0] * 2000, truth.tolist())
     assert whole.value == pytest.approx(truth.mean())
     assert (whole.high - whole.low) / 2 == pytest.approx(1.96 * truth.std(ddof=1) / math.sqrt(2000), rel=0.01)

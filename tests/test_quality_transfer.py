@@ -9,7 +9,9 @@ import pytest
 from gristmill.errors import BadInput
 from gristmill.quality.embed import Embedder, hashed
 from gristmill.quality.transfer import (
+    Cell,
     Domain,
+    Transfer,
     asymmetry,
     bases,
     foretold,
@@ -82,6 +84,7 @@ def test_disjoint_vocabularies_leave_off_the_diagonal_what_the_base_scores(disjo
     found = {one.name: one for one in gaps(disjoint)}
     assert found["gap_synthetic"].low > 0.2
     assert found["gap_real"].low > 0.2
+    assert found["gap_excess"].value == pytest.approx(found["gap_synthetic"].value - found["gap_real"].value)
     assert found["gap_excess"].low < 0 < found["gap_excess"].high  # real rows are tied to their domain as much
 
 
@@ -114,6 +117,45 @@ def test_every_model_has_rows_and_steps_of_one_number(three):
     assert {cell.rows for cell in transfer(uneven, linear(), seeds=1, steps=10, size=30).cells} == {30}
 
 
+def test_seeds_choose_other_rows_and_the_budget_is_ten_passes():
+    seen = []
+
+    def fit(features, labels, steps, seed):
+        seen.append((frozenset(features), steps))
+        return Fitted(lambda rows: ["x"] * len(rows), steps)
+
+    learner = Learner("texts", lambda texts: np.array(texts, dtype=object), fit)
+    domains = {"law": domain(1, "gb", "c", n=600), "sea": domain(2, "hd", "k", n=600)}
+    transfer(domains, learner, seeds=2, size=550)
+    assert {steps for _, steps in seen} == {5500}
+    assert len({rows for rows, _ in seen}) == 8
+    assert seen[0][0] < set(domains["law"].synthetic.texts)
+    assert seen[2][0] < set(domains["law"].real_train.texts)
+    seen.clear()
+    transfer(domains, learner, seeds=1, size=20)
+    assert {steps for _, steps in seen} == {5000}
+
+
+def test_the_worst_cell_is_between_domains_even_where_all_transfer_better_than_their_own():
+    truth = {"law": ["x", "y", "x", "y"], "sea": ["x", "y", "x", "y"]}
+    right, half = ["x", "y", "x", "y"], ["x", "y", "x", "x"]
+    said = {("law", "law"): half, ("law", "sea"): right, ("sea", "law"): right, ("sea", "sea"): half}
+    cells = [
+        Cell(source="synthetic", trained_on=[one], tested_on=other, seed=0, rows=1, steps=1, said=answers)
+        for (one, other), answers in said.items()
+    ]
+    found = Transfer(
+        domains=["law", "sea"],
+        cells=cells,
+        truth=truth,
+        base={"law": "x", "sea": "x"},
+        metric="accuracy",
+        distances=[],
+        settings={},
+    )
+    assert worst(found) == {"trained_on": "law", "tested_on": "sea", "retention": 2.0}
+
+
 def test_of_all_domains_but_one_each_gives_about_as_many_rows():
     seen = []
 
@@ -144,6 +186,7 @@ def test_with_two_domains_all_others_are_the_other(disjoint):
     scores = matrix(disjoint, "synthetic")
     assert leave_one_out(disjoint) == pytest.approx({"law": scores[1, 0], "sea": scores[0, 1]})
     assert all(len(cell.trained_on) == 1 for cell in disjoint.cells)
+    assert len(disjoint.cells) == 3 * 2 * 2 * 2
 
 
 def test_the_worst_cell_and_the_asymmetry_name_domains(three):

@@ -16,6 +16,8 @@ from gristmill.quality.tstr import (
     Fitted,
     Labelled,
     Learner,
+    Run,
+    Utility,
     bits_per_character,
     by_distance,
     difference,
@@ -30,6 +32,7 @@ from gristmill.quality.tstr import (
     scores,
     seed_interval,
     slices,
+    stop_at_foreign_examples,
     stop_at_leaks,
     summary,
     text_ratio,
@@ -113,6 +116,37 @@ def test_u_takes_the_base_off_and_is_none_where_real_rows_teach_nothing(grown):
     assert ratio(known).value is None
 
 
+def said_by_hand(base: list[int], real: list[int], made: list[int]) -> Utility:
+    """Of items, 1 where an answer is right."""
+    runs = [
+        Run(name=name, seed=0, real=1, synthetic=1, steps=1, said=["ny"[right] for right in answers])
+        for name, answers in (("TRTR", real), ("TSTR", made))
+    ]
+    return Utility(
+        runs=runs,
+        truth=["y"] * len(base),
+        synthetic_truth=[],
+        base=["ny"[right] for right in base],
+        real=1,
+        synthetic=1,
+        metric="accuracy",
+        distances=[None] * len(base),
+        facets={},
+        settings={},
+        notes=[],
+    )
+
+
+def test_a_gain_over_the_base_that_may_be_chance_gives_no_u_and_one_that_is_none_in_a_few_draws_does():
+    chance = said_by_hand([1, 0] * 10, [0, 1] * 10, [1] * 20)
+    assert ratio(chance).value is None
+    slight = said_by_hand([1] * 10 + [0] * 10, [0] * 9 + [1] * 11, [1] * 20)
+    assert ratio(slight).value is None
+    sure = said_by_hand([0] * 5 + [1] * 15, [1] * 20, [1] * 4 + [0] + [1] * 15)
+    assert ratio(sure).value == pytest.approx(0.8)
+    assert ratio(sure).high == 1.0
+
+
 def test_the_base_is_the_most_frequent_label_of_the_real_training_rows():
     train = Labelled([f"row {at} of it" for at in range(5)], ["b", "a", "b", "c", "a"])
     found = utility(train, TEST.take(range(5)), train, linear(EMBED), seeds=1, low_resource=())
@@ -176,6 +210,13 @@ def test_short_items_are_found_as_whole_texts_only_and_the_shortest_not_at_all()
 def test_many_leaks_are_counted_and_some_named():
     with pytest.raises(BadInput, match=r"and 20 more"):
         stop_at_leaks(TEST.texts[:30], {"synthetic": TEST.texts[:30]})
+
+
+def test_an_example_is_a_training_text_whatever_its_case_and_marks():
+    stop_at_foreign_examples(["The old Man, at sea."], ["the old man at sea", "THE OLD MAN AT SEA!"])
+    stop_at_foreign_examples([], [])
+    with pytest.raises(BadInput, match="1 of 1 examples"):
+        stop_at_foreign_examples(["The old Man, at sea."], ["the old man"])
 
 
 def test_seeds_and_examples_must_be_real_training_rows():
@@ -325,7 +366,10 @@ def test_few_real_rows_gain_from_synthetic_ones_and_the_worth_is_in_real_rows(gr
         assert line["worth_rows"] is None
     poor = utility(REAL, TEST, topics(60, 8), linear(), seeds=3)
     first = low_resource_curve(poor)[0]
-    assert 10 < first["worth_rows"] < 140
+    known = [(few, np.mean(scores(poor, f"R_{few}"))) for few in (10, 50, 100)]
+    equal, _ = rows_for([*known, (150, np.mean(scores(poor, "TRTR")))], first["score_with_synthetic"])
+    assert first["worth_rows"] == pytest.approx(equal - 10)
+    assert 0 < first["worth_rows"] < 140
 
 
 def test_rows_are_read_off_the_curve_in_the_logarithm():
