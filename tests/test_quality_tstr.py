@@ -142,8 +142,8 @@ def test_a_gain_over_the_base_that_may_be_chance_gives_no_u_and_one_that_is_none
     assert ratio(chance).value is None
     slight = said_by_hand([1] * 10 + [0] * 10, [0] * 9 + [1] * 11, [1] * 20)
     assert ratio(slight).value is None
-    sure = said_by_hand([0] * 5 + [1] * 15, [1] * 20, [1] * 4 + [0] + [1] * 15)
-    assert ratio(sure).value == pytest.approx(0.8)
+    sure = said_by_hand([0] * 4 + [1] * 16, [1] * 20, [1] * 3 + [0] + [1] * 16)
+    assert ratio(sure).value == pytest.approx(0.75)
     assert ratio(sure).high == 1.0
 
 
