@@ -129,6 +129,14 @@ def test_a_bar_may_name_a_check_a_reason_or_a_measure_and_shares_are_of_all_rows
         fails(done, [bar("nonsense>1")])
 
 
+def test_of_prompts_and_responses_a_bar_means_the_responses_unless_it_says_so():
+    rows = [{"prompt": "Say it.", "completion": text} for text in texts(40)]
+    done = checked(of_records(rows, "pairs"), only=["lexical-diversity"])
+    assert done.measure("distinct_1") is done.measure("response_distinct_1")
+    assert done.measure("prompt_distinct_1").value < done.measure("distinct_1").value
+    assert fails(done, [bar("distinct_1<0")]) == []
+
+
 def test_what_was_not_measured_does_not_clear_its_bar():
     assert "not measured" in fails(checked(), [bar("contamination>0")])[0]
 

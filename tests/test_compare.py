@@ -25,8 +25,26 @@ GOOD = [
 BAD = ["a dreadful film", "wooden acting throughout", "dull and endless", "a bore from start to end", "stupid story"]
 
 
+FILLER = [
+    "the",
+    "camera",
+    "then",
+    "moves",
+    "along",
+    "a",
+    "street",
+    "where",
+    "people",
+    "talk",
+    "about",
+    "rain",
+    "or",
+    "tea",
+]
+
+
 def review(rng: random.Random, label: str) -> str:
-    filler = " ".join(rng.choices("the camera then moves along a street where people talk about rain".split(), k=6))  # noqa: SIM905
+    filler = " ".join(rng.choices(FILLER, k=8))
     return f"{rng.choice(GOOD if label == 'pos' else BAD)} {filler}"
 
 
@@ -77,7 +95,7 @@ def seeds(tmp_path):
 
 
 def track(seeds, **options) -> Track:
-    data = of_records(real(), "real")
+    data = of_records(real(300), "real")
     given = {"real": data, "labels": [r["label"] for r in data.records], "label": "label", "runs": 2} | options
     return Track(out=folder() / "compared", seeds=seeds, **given)
 
@@ -97,7 +115,7 @@ async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baseline
     assert ranks["real data"] == 1
     scores = {line.entry: line.score for line in done.utility}
     assert scores["no data"] < 0.6 < 0.8 < scores["well"]
-    assert {line.items for line in done.utility} == {30}
+    assert {line.items for line in done.utility} == {60}
 
 
 async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
@@ -112,6 +130,21 @@ async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
     assert yields(well)[0] == 1
     assert {"distinct_2", "vendi", "novelty", "utility"} <= {one.name for one in well.measures}
     assert all(run.tokens > 0 for run in well.runs)
+
+
+async def test_rows_with_prompt_and_response_are_measured_as_one_text(tmp_path):
+    for name, start in (("a", 0), ("b", 50)):
+        rows = [
+            {"instruction": f"Say {row['text']}", "output": f"{n} {row['text']}"}
+            for n, row in enumerate(real(200)[start : start + 40])
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = [Entry(name, source=str(tmp_path / f"{name}.jsonl")) for name in ("a", "b")]
+    done = await acompare(sets, track(None, real=None, labels=None), embed=EMBED)
+    for entry in done.entries:
+        found = {one.name: one.value for one in entry.measures}
+        assert 0 < found["distinct_2"] < 1
+        assert found["vendi"] > 1
 
 
 async def test_two_copies_of_one_method_share_a_rank(seeds):
@@ -194,6 +227,25 @@ async def test_methods_must_be_able_to_read_the_same_seeds(tmp_path):
         await compared(track(str(tmp_path / "other.jsonl")), "well", "ill")
 
 
+async def test_without_seeds_methods_must_ship_with_the_same_ones():
+    one = track(None, real=None, labels=None)
+    both = [Entry("evol-instruct", "evol-instruct"), Entry("metamath", "metamath")]
+    with pytest.raises(BadInput, match="evol-instruct and metamath ship with different examples"):
+        await acompare(both, one, embed=EMBED)
+
+
+async def test_the_interval_over_runs_is_of_their_mean_and_no_range(seeds):
+    done = await compared(track(seeds, runs=2, real=None, labels=None), "well", "ill")
+    found = next(one for one in done.entries[0].measures if one.name == "vendi")
+    assert found.low < found.value < found.high
+    [single] = [
+        m
+        for m in (await compared(track(seeds, runs=1, real=None, labels=None), "well", "ill")).entries[0].measures
+        if m.name == "vendi"
+    ]
+    assert (single.low, single.high, single.why) == (None, None, "one run")
+
+
 async def test_a_method_that_makes_nothing_is_said_to(seeds):
     def silent(question):
         raise RuntimeError("no")
@@ -213,7 +265,7 @@ async def test_the_table_and_the_page_say_what_was_found(seeds):
 
 
 def test_entries_are_told_by_their_names_and_models_may_vary():
-    found, _ = entries_of(["well"], [], ["a:1", "b:2"], vary=True)
+    found = entries_of(["well"], [], ["a:1", "b:2"], vary=True)
     assert [entry.name for entry in found] == ["well by a:1", "well by b:2"]
     for names, data, models, vary, message in [
         (["well"], [], [], False, "two entries or more"),

@@ -109,7 +109,9 @@ class Checked:
     verdicts: list[Verdict] = field(default_factory=list)
 
     def measure(self, name: str) -> Measure | None:
-        return next((one for found in self.found.values() for one in found.measures if one.name == name), None)
+        """A measure by its name. Where prompts and responses are measured apart, the bare name is the responses'."""
+        every = {one.name: one for found in self.found.values() for one in found.measures}
+        return every.get(name) or every.get(f"response_{name}")
 
 
 def open_set(source: str | Path | Iterable[Any], *, text: str | None = None, table: str | None = None) -> Set:

@@ -8,7 +8,7 @@ on where it was: its runs are ordinary runs in its folder.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -28,7 +28,7 @@ from gristmill.quality import contamination, lexical, semantic, tstr
 from gristmill.quality.embed import Embedder
 from gristmill.quality.intervals import mean_interval, proportion
 from gristmill.quality.leaderboard import Line, board, bradley_terry, pareto, within
-from gristmill.quality.sets import Set
+from gristmill.quality.sets import Set, of_texts
 from gristmill.quality.values import Measure
 from gristmill.recipes.quality.row_judge import RowPair
 from gristmill.rows import required, table
@@ -45,7 +45,6 @@ class Entry:
     recipe: str = ""
     model: Any = None
     source: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Metered(msgspec.Struct, kw_only=True):
@@ -116,10 +115,8 @@ class Track:
         return sorted(order[cut:]), sorted(order[:cut])
 
 
-def entries_of(
-    names: Sequence[str], data: Sequence[str], models: Sequence[Any], *, vary: bool
-) -> tuple[list[Entry], Any]:
-    """The entries that a command line names, and the model that all share.
+def entries_of(names: Sequence[str], data: Sequence[str], models: Sequence[Any], *, vary: bool) -> list[Entry]:
+    """The entries that a command line names.
 
     Args:
         names: recipes.
@@ -144,7 +141,7 @@ def entries_of(
         raise BadInput(f"{twice[0]} stands twice: an entry is told by its name")
     if len(found) < 2:
         raise BadInput("a comparison takes two entries or more: recipes, sets (--data), or models (--vary model)")
-    return found, models
+    return found
 
 
 async def acompare(
@@ -200,8 +197,9 @@ async def acompare(
 
 
 def check_seeds(entries: Sequence[Entry], track: Track) -> None:
-    """See that every recipe can read the seeds that all share."""
+    """See that every recipe can read the seeds that all share; without any, that those they ship with are the same."""
     columns: set[str] | None = None
+    shipped: dict[str, str] = {}
     if track.seeds:
         found = open_set(track.seeds)
         columns = {name for record in found.records[:100] for name in record}
@@ -213,6 +211,14 @@ def check_seeds(entries: Sequence[Entry], track: Track) -> None:
             continue
         if columns is None and method.seeds is None:
             raise BadInput(f"{entry.recipe} needs --seeds: rows with {', '.join(required(method.seed))}")
+        if columns is None and method.seeds is not None:
+            shipped.setdefault(method.seeds, entry.recipe)
+            if len(shipped) > 1:
+                one, other = list(shipped.values())[:2]
+                raise BadInput(
+                    f"{one} and {other} ship with different examples, and methods are compared on the same seeds: name "
+                    "some that both can read with --seeds"
+                )
         if columns is not None and (lacking := [name for name in required(method.seed) if name not in columns]):
             raise BadInput(
                 f"{entry.recipe} reads {', '.join(map(repr, lacking))}, which {track.seeds} does not have: methods are "
@@ -243,7 +249,6 @@ async def run_entry(entry: Entry, track: Track, progress: Callable[[str], None])
                 max_tokens=track.max_tokens,
                 max_cost=track.max_cost,
                 seed=track.seed + number,
-                **entry.settings,
             )
         with looking(folder) as journal:
             spent = journal.spent()
@@ -276,7 +281,9 @@ def _tokens(data: Set) -> int:
 def intrinsic(sets: Sequence[Set], seeds: Sequence[str], track: Track, embed: Embedder, budget: int) -> list[Measure]:
     """What can be said of the rows themselves, at one size for all: means over an entry's runs."""
     found: list[Measure] = []
-    by_run = [lexical.measure(part, seed=track.seed, token_budget=budget, self_bleu_sample=200) for part in sets]
+    # As one text a row: prompts and responses measured apart would be two figures under other names.
+    whole = [of_texts(part.texts, part.name) for part in sets]
+    by_run = [lexical.measure(part, seed=track.seed, token_budget=budget, self_bleu_sample=200) for part in whole]
     found.append(_over_runs("distinct_2", [_value(one.measures, "distinct_2") for one in by_run], len(sets[0]), "high"))
     size = min(2000, len(sets[0]))
     if size > 1:
@@ -319,8 +326,8 @@ def _over_runs(name: str, values: Sequence[float | None], n: int, better: Litera
     known = [value for value in values if value is not None]
     if not known:
         return Measure(name=name, value=None, n=n, better=better, why="too few rows")
-    low, high = (min(known), max(known)) if len(known) > 1 else (None, None)
-    why = f"mean over {len(known)} runs, and their range" if len(known) > 1 else "one run"
+    low, high = tstr.seed_interval(known) or (None, None)
+    why = f"mean over {len(known)} runs" if len(known) > 1 else "one run"
     return Measure(name=name, value=float(np.mean(known)), low=low, high=high, n=n, better=better, why=why)
 
 
@@ -422,7 +429,7 @@ async def judge(result: Comparison, cut: Mapping[str, list[Set]], track: Track) 
         done = await aresume(folder, model=track.judge)
     else:
         done = await arun("row-judge", seeds=pairs, model={"judge": track.judge}, out=folder, seed=track.seed)
-    wins: Counter[tuple[str, str]] = Counter()
+    wins: defaultdict[tuple[str, str], float] = defaultdict(float)
     won: dict[str, list[float]] = {name: [] for name in cut}
     agreed: list[float] = []
     for row in done.iterate():
@@ -430,8 +437,8 @@ async def judge(result: Comparison, cut: Mapping[str, list[Set]], track: Track) 
         share = 0.5 if row.winner == "tie" else float(row.winner == a)
         won[a].append(share)
         won[b].append(1 - share)
-        wins[a, b] += share  # type: ignore[assignment]
-        wins[b, a] += 1 - share  # type: ignore[assignment]
+        wins[a, b] += share
+        wins[b, a] += 1 - share
         agreed.append(float(row.agreed))
     result.strengths = bradley_terry(wins)
     known = {one.entry: one for one in result.entries}

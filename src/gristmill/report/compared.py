@@ -45,7 +45,7 @@ def compare_command(
     """Compare, and say what came of it."""
     if vary not in (None, "model"):
         raise BadInput(f"--vary {vary}: the models can be varied, --vary model")
-    entries, _ = entries_of(names, data, models, vary=vary == "model")
+    entries = entries_of(names, data, models, vary=vary == "model")
     held = open_set(real, text=text) if real else None
     labels = None
     if held is not None and label is not None:
