@@ -596,3 +596,31 @@ async def test_what_was_committed_after_a_look_is_found_when_it_may_be_asked_aga
     journal.expect_repeats()  # the next round
     assert journal.find("b")
     await journal.close()
+
+
+@recipe("in-turn")
+async def in_turn(model: Chat, run: Run) -> AsyncIterator[Answered]:
+    """Rows of topics that take turns."""
+    topic = run.turn("topic", ["a", "b", "c", "d", "e"])
+    yield Answered(topic, (await model.chat(topic)).text)
+
+
+async def test_by_turns_each_option_is_used_once_before_any_is_used_again_and_the_order_is_chance():
+    done = await run(in_turn, target=20, model=Scripted(numbered))
+    cycles = ["".join(row.prompt for row in done.rows[at : at + 5]) for at in (0, 5, 10, 15)]
+    assert [sorted(cycle) for cycle in cycles] == [list("abcde")] * 4
+    assert len(set(cycles)) > 1
+    assert [row.lineage.draws["topic"] for row in done.rows] == [row.prompt for row in done.rows]
+    assert (await replay(done)).rows == done.rows
+    other = await run(in_turn, target=20, seed=7, model=Scripted(numbered))
+    assert [row.prompt for row in other.rows] != [row.prompt for row in done.rows]
+
+
+async def test_turns_are_taken_by_draws_alone():
+    @recipe("turn-of-a-row")
+    async def turn_of_a_row(row: Ask, run: Run) -> AsyncIterator[Answered]:
+        """Wrong."""
+        yield Answered(run.turn("topic", ["a"]), "")
+
+    done = await run(turn_of_a_row, seeds(1), allow_failures=True)
+    assert "turns are taken by draws" in done.failures[0].error

@@ -78,6 +78,25 @@ class Run:
             scope.lineage.draws[name if times == 0 else f"{name}#{times}"] = note
         return picked
 
+    def turn(self, name: str, options: Sequence[T]) -> T:
+        """The option whose turn it is, kept in the lineage as by `draw`: over the draws of a run each one is used once,
+        in an order by chance, before any is used again; then in a new order. Only where rows are made from nothing.
+
+        Args:
+            name: what is chosen; its key in the lineage, and the name of the order.
+        """
+        if not options:
+            raise ValueError(f"turn {name!r}: there is nothing to choose from")
+        scope = current()
+        if scope.open_ended or not scope.unit.isdigit() or len(scope.unit) > 18:  # a seed's id has 32 digits
+            raise ValueError(f"turn {name!r}: turns are taken by draws, and this recipe works on rows")
+        cycle, place = divmod(int(scope.unit), len(options))
+        order = list(range(len(options)))
+        random.Random(int(digest(self.seed, self._step, "turn", name, cycle), 16)).shuffle(order)
+        picked = options[order[place]]
+        scope.lineage.draws[name] = _note(picked, order[place])
+        return picked
+
     def rng(self, name: str = "rng") -> random.Random:
         """A generator seeded by the place, for chance that no single row needs to remember."""
         return current().random(self.seed, name)

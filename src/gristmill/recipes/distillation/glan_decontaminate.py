@@ -1,18 +1,10 @@
 """GLAN's last step (Li et al. 2024): no row whose question stands in a benchmark."""
 
-import unicodedata
 from collections.abc import AsyncIterator
-from functools import lru_cache
 
-from gristmill import Document, Rows, Run, recipe
+from gristmill import Rows, Run, recipe
+from gristmill.ops.benchmarks import BenchmarkItem, benchmarks_of
 from gristmill.recipes.distillation.glan import GlanInstruction
-
-
-class BenchmarkItem(Document):
-    """A question or an input of a benchmark, of its test set or its training set."""
-
-    benchmark: str = ""
-    """Its name, for the rejects."""
 
 
 @recipe("glan-decontaminate")
@@ -26,20 +18,9 @@ async def glan_decontaminate(
 
     Rejects: `in_benchmark` (details: of, benchmark).
     """
-    items = normalised(benchmarks)
+    known = benchmarks_of(benchmarks)
     for of in ("instruction", "input"):
-        text = normal(getattr(row, of))
-        if text and text in items:
-            run.reject(row, "in_benchmark", of=of, benchmark=items[text])
+        if (found := known.equal(getattr(row, of))) is not None:
+            run.reject(row, "in_benchmark", of=of, benchmark=found)
             return
     yield row
-
-
-@lru_cache(maxsize=1)
-def normalised(benchmarks: Rows[BenchmarkItem]) -> dict[str, str]:
-    """The items' texts, each with its benchmark. Of one run at a time: they are the same for all its rows."""
-    return {normal(item.text): item.benchmark for item in benchmarks}
-
-
-def normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

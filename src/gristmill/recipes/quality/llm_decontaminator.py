@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from gristmill import CallFailed, Chat, Embed, Reply, Row, Rows, Run, recipe, system, user
 from gristmill.ops.ask import Bad, attempt
+from gristmill.ops.benchmarks import BenchmarkItem
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.vectors import Vectors, embedded
 from gristmill.quality.embed import normalised
 from gristmill.quality.filters import set_of
-from gristmill.recipes.distillation.glan_decontaminate import BenchmarkItem
 
 DataType = Literal["code", "math", "number_substitution", "knowledge"]
 
