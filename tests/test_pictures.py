@@ -147,7 +147,7 @@ async def test_a_model_that_cannot_see_is_refused_before_the_first_call(album):
 async def test_an_export_takes_its_pictures_along(album):
     done = await run(draw, str(album))
     to = folder() / "points.jsonl"
-    assert export(done.folder, "jsonl", to) == 2
+    assert export(done.folder, "jsonl", to) == {to: 2}
     rows = [json.loads(line) for line in to.read_text().splitlines()]
     assert [(to.parent / row["image"]).read_bytes() for row in rows] == [png(1), png(1)]
     assert all(row["image"].startswith("points-pictures/point-") for row in rows)

@@ -403,6 +403,10 @@ def export(
     to: Annotated[Path, typer.Option(help="The file to write.")],
     table: Annotated[str | None, typer.Option(help="Which table, where the run has several.")] = None,
     step: Annotated[str | None, typer.Option(help="Of this step of a chain. Default: the last.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="A file for each of its values, such as stage or split: FILE-VALUE."),
+    ] = None,
 ) -> None:
     """Write the rows of a run in a format that trainers read."""
     from gristmill.execute import config_of
@@ -411,8 +415,9 @@ def export(
     names = [entry.name for entry in config_of(folder).steps]
     if step is not None and step not in names:
         raise BadInput(f"{folder} has no step {step!r}: {nearest(step, names)}")
-    count = write(folder, format_, to, table=table, step=names.index(step) if step else len(names) - 1)
-    printing.new_console().print(f"{count:,} rows in {to}", markup=False)
+    number = names.index(step) if step else len(names) - 1
+    for path, count in write(folder, format_, to, table=table, step=number, by=by).items():
+        printing.new_console().print(f"{count:,} rows in {path}", markup=False)
 
 
 @app.command()
@@ -454,7 +459,7 @@ def verify(
 
     found = hold(folder, key)
     if json:
-        printing.print_json({**asdict(found), "ok": found.ok})
+        printing.print_json({**asdict(found), "ok": found.ok, "hint": found.hint(folder)})
     else:
         printing.show_verified(folder, found)
     if not found.ok:

@@ -6,6 +6,7 @@ A format reads the fields of a base row type (see `gristmill.rows`), so every re
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,20 +93,28 @@ RECORDS: dict[str, Callable[[Record], Record]] = {
     "openai": openai,
 }
 FORMATS = (*RECORDS, "csv", "parquet")
+PART = re.compile(r"\w[\w.-]{0,99}")
+"""What a value must be like to stand in a file's name."""
+MOST_PARTS = 1000
 
 
-def export(folder: Path, format: str, to: Path, *, table: str | None = None, step: int | None = None) -> int:
-    """Write a table of a run to a file; returns how many rows.
+def export(
+    folder: Path, format: str, to: Path, *, table: str | None = None, step: int | None = None, by: str | None = None
+) -> dict[Path, int]:
+    """Write a table of a run to a file, or to one for each value of a column; returns the rows in each, in their order.
 
     Pictures that the rows name go into a folder beside it, FILE-pictures, and are named from there.
 
     Args:
         format: one of FORMATS.
+        to: the file. With `by` each file's name has the value before its ending: "out.jsonl" becomes "out-1.jsonl".
         table: the run's only table unless named.
         step: number of a chain's step; the last one's rows unless given.
+        by: a column of texts or whole numbers, such as a stage of training or a split. Files come in the order of
+            numbers, else in that of the first rows.
 
     Raises:
-        BadInput: no such format or table, rows that the format cannot hold, or a file that cannot be written.
+        BadInput: no such format, table or column, rows that the format cannot hold, or a file that cannot be written.
     """
     if format not in FORMATS:
         raise BadInput(f"there is no format {format!r}: {nearest(format, FORMATS)}")
@@ -114,13 +123,37 @@ def export(folder: Path, format: str, to: Path, *, table: str | None = None, ste
         if step is None:
             [(step,)] = journal.select("SELECT COALESCE(MAX(step), 0) FROM progress")
         name = _table(journal, folder, table, step)
-        try:
-            with Replacing(to) as unfinished:
-                return _write(_carried(_rows(journal, name, step), Path(folder), to), format, unfinished)
-        except OSError as error:
-            raise BadInput(f"cannot write {to}: {error.strerror or error}") from None
+        parts = {to: None} if by is None else _parts(_rows(journal, name, step), by, to)
+        written = {}
+        for path, value in parts.items():
+            rows = (row for row in _rows(journal, name, step) if by is None or row[by] == value)
+            try:
+                with Replacing(path) as unfinished:
+                    written[path] = _write(_carried(rows, Path(folder), path), format, unfinished)
+            except OSError as error:
+                raise BadInput(f"cannot write {path}: {error.strerror or error}") from None
+        return written
     finally:
         journal.release()
+
+
+def _parts(rows: Iterator[Record], by: str, to: Path) -> dict[Path, Any]:
+    """A file for each value of a column."""
+    found: dict[Any, Path] = {}
+    for row in rows:
+        if by not in row:
+            raise BadInput(f"the rows have no column {by!r}: {nearest(by, row)}")
+        value = row[by]
+        if isinstance(value, bool) or not isinstance(value, str | int) or not PART.fullmatch(str(value)):
+            raise BadInput(
+                f"{by}={str(value)[:80]!r} cannot stand in a file's name: --by wants a column of whole numbers, or of "
+                "short texts with letters, digits, '.', '_' and '-'"
+            )
+        if len(found) >= MOST_PARTS and value not in found:
+            raise BadInput(f"{by} has more than {MOST_PARTS:,} values, and each would be a file")
+        found.setdefault(value, to.with_name(f"{to.stem}-{value}{to.suffix}"))
+    numbers = all(isinstance(value, int) for value in found)
+    return {found[value]: value for value in (sorted(found) if numbers else found)}
 
 
 def _write(rows: Iterator[Record], format: str, path: Path) -> int:
