@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from gristmill.chain import Chain, Step
 from gristmill.contract import Recipe
 from gristmill.engine.folder import claim, copy_input, copy_pictures, keep_input, kept_input
 from gristmill.errors import BadInput, DiskTrouble, nearest
-from gristmill.execute import Config, Part, Result, Watcher, config_of, execute, input_file
+from gristmill.execute import Config, Part, Result, Team, Watcher, config_of, execute, input_file
 from gristmill.infer import kind_of, row_type
 from gristmill.rows import Row, columns, required
 from gristmill.seeds import kind_in, read
@@ -45,12 +45,29 @@ async def arun(
     chunk: int | None = None,
     prices: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
+    cluster: str | None = None,
     **settings: Any,
 ) -> Result:
     """Run a recipe or a chain; see `run`."""
-    given = {name: value for name, value in locals().items() if name not in ("recipe", "watch", "settings")}
-    parts, config, folder = prepare(recipe, settings, **given)
-    return await execute(parts, config, folder, watch=watch)
+    given = {name: value for name, value in locals().items() if name not in ("recipe", "watch", "settings", "cluster")}
+    with _team(cluster) as team:
+        parts, config, folder = prepare(recipe, settings, **given)
+        return await execute(parts, config, folder, watch=watch, team=team)
+
+
+@contextlib.contextmanager
+def _team(cluster: str | None) -> Iterator[Team | None]:
+    """The cluster of a run, connected before anything is made and left when it is over."""
+    if cluster is None:
+        yield None
+        return
+    from gristmill.cluster import Connected
+
+    team = Connected(cluster)
+    try:
+        yield team
+    finally:
+        team.close()
 
 
 def prepare(
@@ -162,6 +179,7 @@ async def aresume(
     model: Models = None,
     prices: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
+    cluster: str | None = None,
 ) -> Result:
     """Continue a run; see `resume`."""
     folder = Path(folder)
@@ -184,7 +202,8 @@ async def aresume(
         elif value is not None:
             setattr(config, name, value)
     parts = parts_of(chain, config, model=model, prices=prices)
-    return await execute(parts, config, folder, failed=failed, more=config.target != before, watch=watch)
+    with _team(cluster) as team:
+        return await execute(parts, config, folder, failed=failed, more=config.target != before, watch=watch, team=team)
 
 
 async def arerun(
@@ -282,6 +301,8 @@ def run(recipe: str | Recipe | Chain, **options: Any) -> Result:
         max_candidates: rows, rejects and failures together after which a run that makes too little stops.
         concurrency: calls at once per endpoint. Default: as many as it turns out to bear.
         seed: of all that is left to chance.
+        cluster: "local:N" for N processes on this machine, or the address of a Ray cluster (extra `ray`); the rows are
+            those of a single process. Recipes over whole sets work here all the same.
         prompts: other texts for the recipe's prompts, by name.
         **settings: the recipe's own parameters; in a chain by "step.name", where several steps have the name.
 

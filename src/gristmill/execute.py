@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,7 +25,7 @@ from gristmill.engine.flow import Flow, Seeds
 from gristmill.engine.folder import kept_count, kept_input, write_tables
 from gristmill.engine.journal import Journal, Spent
 from gristmill.engine.scope import Failure, Reject
-from gristmill.engine.stage import Bound, Stage
+from gristmill.engine.stage import Bound, Outcome, Stage, Unit
 from gristmill.engine.tally import Tally
 from gristmill.errors import BadInput, DiskTrouble, GristmillError, Stopped, nearest
 from gristmill.export.card import write_card, written
@@ -190,6 +190,23 @@ class Live:
 Watcher = Callable[[Live], contextlib.AbstractAsyncContextManager[Any]]
 
 
+class Crew(Protocol):
+    """Workers that make the outcomes of units."""
+
+    async def work(self, stage: Stage, unit: Unit) -> Outcome: ...
+
+
+class Team(Protocol):
+    """A cluster: see `gristmill.cluster`."""
+
+    def hosted(self, parts: list[Part]) -> list[Part]:
+        """The steps, with models that live in the workers."""
+
+    def crew(
+        self, config: Config, folder: Path, stages: list[Stage], ledger: Ledger
+    ) -> contextlib.AbstractAsyncContextManager[Crew]: ...
+
+
 def outcomes(journal: Journal, kind: str, cls: type[Any]) -> Iterator[Any]:
     decode = msgspec.json.Decoder(cls).decode
     for (data,) in journal.select(f"SELECT data FROM {kind} ORDER BY step, place, seq"):
@@ -224,10 +241,12 @@ async def execute(
     failed: bool = False,
     more: bool = False,
     watch: Watcher | None = None,
+    team: Team | None = None,
 ) -> Result:
     """Carry a run out, from where its journal ends.
 
     Args:
+        team: workers of a cluster.
         base: a run whose answers are used too.
         offline: ask nothing.
         failed: try rows that failed again.
@@ -243,7 +262,7 @@ async def execute(
         _rewind_to_first_open(journal, parts, failed)
         if more and config.target is not None:
             _reopen(journal, parts, config.target)
-        async with at_work(parts, config, folder, journal, offline=offline, watch=watch) as flow:
+        async with at_work(parts, config, folder, journal, offline=offline, watch=watch, team=team) as flow:
             stopped = await _work(flow)
         result = Result(
             folder=folder,
@@ -252,7 +271,7 @@ async def execute(
             calls=flow.ledger.asked,
             replayed=flow.ledger.replayed,
             stopped=stopped,
-            notes=[note for backend in _distinct(parts) for note in getattr(backend, "notes", ())],
+            notes=[note for backend in _distinct(parts) for note in getattr(backend, "notes", ())] + flow.ledger.notes,
         )
         made = flow.last.accepted
         if config.target is not None and made < config.target and not stopped:
@@ -282,6 +301,7 @@ async def at_work(
     offline: bool = False,
     watch: Watcher | None = None,
     seeds: Seeds | None = None,
+    team: Team | None = None,
     **options: Any,
 ) -> AsyncIterator[Flow]:
     """The steps of a run, ready to be worked on: models that answer, prompts in their places, signals watched.
@@ -290,6 +310,7 @@ async def at_work(
         seeds: what the first step reads; what was kept in the folder unless given.
         **options: of `Flow`.
     """
+    parts = team.hosted(parts) if team else parts
     prompts = [_replaced(part) for part in parts]
     halt = Halt()
     ledger = Ledger(journal, _budget(journal, config), halt, offline=offline)
@@ -310,7 +331,14 @@ async def at_work(
     journal.set_meta(config=config, state="running", began=journal.meta("began") or _now())
     try:
         models = [] if offline else _distinct(parts)
-        async with _serving(models, ledger.opened), _interrupts(halt), (watch or _unwatched)(live):
+        async with (
+            team.crew(config, folder, stages, ledger) if team else contextlib.nullcontext() as crew,
+            _serving(models, ledger.opened),
+            _interrupts(halt),
+            (watch or _unwatched)(live),
+        ):
+            if crew:
+                flow.work_on = crew.work
             yield flow
     except GristmillError as error:
         journal.set_meta(state=f"stopped: {error}")

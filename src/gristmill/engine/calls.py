@@ -15,10 +15,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from gristmill.engine import pictures
+from gristmill.engine import artefacts, pictures
 from gristmill.engine.artefacts import Artefact
 from gristmill.engine.budget import DEFAULT_MAX_TOKENS, Budget, Halt, Purse
-from gristmill.engine.database import CALL, QUESTION, TASK, Statement
+from gristmill.engine.database import ARTEFACT, CALL, QUESTION, TASK, Statement
 from gristmill.engine.endpoint import Endpoint
 from gristmill.engine.journal import Journal
 from gristmill.engine.scope import Scope, current, here
@@ -79,6 +79,12 @@ class Ledger:
         """Called with a line on what takes long and is no call, such as training; "" when it is over."""
         self.once: dict[str, asyncio.Future[None]] = {}
         """Durable steps that are being computed, by key."""
+        self.notes: list[str] = []
+        """What a user should know of the run when it is over."""
+        self.least = 0
+        """Units worth having under way whatever the endpoints take: of a cluster."""
+        self.asking = 0
+        """Those that keep the endpoints busy."""
         self.width = 0
         """Units worth having under way: while some wait for a commit or parse a reply, others keep the wire busy."""
         self.resize()
@@ -86,8 +92,21 @@ class Ledger:
     def resize(self) -> None:
         """See what the endpoints take now."""
         limit = sum(endpoint.limit for endpoint in self.endpoints.values()) or 8
-        self.width = min(MOST_UNITS, limit + limit // 4 + 2)
+        self.asking = limit + limit // 4 + 2
+        self.width = min(MOST_UNITS, max(self.asking, self.least))
         self.on_room()
+
+    async def recall(self, key: str) -> tuple[bytes | None, str | None] | None:
+        """What the journal holds under a key: see `Journal.find`. Whoever gets nothing computes it, and says `release`."""
+        return self.journal.find(key)
+
+    async def release(self, key: str) -> None:
+        """What `recall` did not find was computed and kept, or could not be."""
+
+    async def store(self, step: int, found: Artefact, content: bytes) -> None:
+        """Keep an artefact's file, and that the step made it."""
+        await asyncio.to_thread(artefacts.write, self.journal.folder, found, content)
+        await self.journal.put([(ARTEFACT, (step, found.name, found.digest, found.file))])
 
 
 class Shelf:
@@ -240,6 +259,19 @@ class Handle:
             for reply, key in zip(decoded, keys, strict=True):
                 reply.call = key
         return decoded
+
+    async def obtain(
+        self, question: Question, body: bytes, name: str, place: str, wanted: list[tuple[int, str]]
+    ) -> list[bytes]:
+        """The wanted samples of a question that another process asked, from the journal or from the endpoint."""
+        find = self._ledger.journal.find
+        answers = {key: _replay(find(key)) for _, key in wanted}
+        missing = [(number, key) for number, key in wanted if answers[key] is None]
+        self._ledger.replayed += len(wanted) - len(missing)
+        if missing:
+            fresh = await self._fetch(question, body, name, place, missing)
+            answers.update({key: answer for (_, key), answer in zip(missing, fresh, strict=True)})
+        return [answer for answer in answers.values() if answer is not None]
 
     async def _fetch(
         self, question: Question, body: bytes, name: str, place: str, wanted: list[tuple[int, str]]

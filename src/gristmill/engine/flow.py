@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +80,8 @@ class Flow:
         self.units = units
         self.keep = keep
         self.trace = trace
+        self.work_on: Callable[[Stage, Unit], Awaitable[Outcome]] = Stage.work
+        """Makes the outcome of a unit that was taken: elsewhere, where there is a cluster."""
         cuts = [i for i, stage in enumerate(stages) if i and stage.recipe.shape == "set"]
         self.segments = [stages[a:b] for a, b in itertools.pairwise([0, *cuts, len(stages)])]
         """The steps between barriers; each segment but the first begins with a recipe over a whole set."""
@@ -304,7 +306,7 @@ class Flow:
 
     async def _worker(self, stage: Stage, unit: Unit) -> None:
         while True:
-            outcome = await stage.work(unit)
+            outcome = await self.work_on(stage, unit)
             if self.trace:
                 self.trace(stage, unit, outcome)
             stage.put(unit.place, outcome)

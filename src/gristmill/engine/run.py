@@ -15,7 +15,7 @@ from gristmill.engine import artefacts
 from gristmill.engine import training as training_of
 from gristmill.engine.artefacts import Artefact
 from gristmill.engine.calls import Ledger
-from gristmill.engine.database import ARTEFACT, CALL, QUESTION
+from gristmill.engine.database import CALL, QUESTION
 from gristmill.engine.scope import Failure, Reject, Scope, current
 from gristmill.engine.training import OnlineTrainer
 from gristmill.errors import NotInJournal, Stopped, Waiting
@@ -173,7 +173,7 @@ class Run:
         times = scope.occurrence("race")
         branches = [scope.branch(f"race#{times}/{index}") for index in range(len(work))]
         key = digest("race", scope.place, times)
-        kept = self._ledger.journal.find(key)
+        kept = await self._ledger.recall(key)
         if kept is not None and kept[0] is not None:
             winner = msgspec.json.decode(kept[0], type=int)
             for index, coroutine in enumerate(work):
@@ -183,8 +183,11 @@ class Run:
             results = [await _start(branches[index], work[index]) for index in runners]
             scope.absorb([branches[index] for index in runners])
             return results[0] if winner >= 0 else None
-        winner, result = await _first(branches, work)
-        await self._keep("race", key, _encode(winner))
+        try:
+            winner, result = await _first(branches, work)
+            await self._keep("race", key, _encode(winner))
+        finally:
+            await self._ledger.release(key)
         scope.absorb([branches[winner]] if winner >= 0 else branches)
         return result
 
@@ -235,21 +238,24 @@ class Run:
         `inputs` and the result must be plain values (what JSON can hold). A plain function runs in a thread.
         """
         key = digest("once", _encode([name, *inputs]).decode())
-        while (working := self._ledger.once.get(key)) is not None:  # elsewhere in this run, right now
+        ledger = self._ledger
+        while (working := ledger.once.get(key)) is not None:  # elsewhere in this run, right now
             await asyncio.wait([working])
-        if (kept := self._ledger.journal.find(key)) is not None and kept[0] is not None:
-            return msgspec.json.decode(kept[0])
-        if self._ledger.offline:
-            raise NotInJournal(f"offline, and the journal has no result of the step {name!r}")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ledger.once[key] = done
+        done = ledger.once[key] = asyncio.get_running_loop().create_future()
         try:
-            result = fn(*inputs) if inspect.iscoroutinefunction(fn) else asyncio.to_thread(fn, *inputs)
-            encoded = _encode(await result)
-            await self._keep("once", key, encoded, name)
-            self._ledger.journal.expect_repeats()
+            if (kept := await ledger.recall(key)) is not None and kept[0] is not None:
+                return msgspec.json.decode(kept[0])
+            if ledger.offline:
+                raise NotInJournal(f"offline, and the journal has no result of the step {name!r}")
+            try:
+                result = fn(*inputs) if inspect.iscoroutinefunction(fn) else asyncio.to_thread(fn, *inputs)
+                encoded = _encode(await result)
+                await self._keep("once", key, encoded, name)
+            finally:
+                await ledger.release(key)
+            ledger.journal.expect_repeats()
         finally:
-            del self._ledger.once[key]
+            del ledger.once[key]
             done.set_result(None)
         return msgspec.json.decode(encoded)
 
@@ -265,9 +271,7 @@ class Run:
             suffix: of the file; by default ".bin", ".txt" or ".json".
         """
         found, content = artefacts.named(name, data, suffix)
-        journal = self._ledger.journal
-        await asyncio.to_thread(artefacts.write, journal.folder, found, content)
-        await journal.put([(ARTEFACT, (self._step, found.name, found.digest, found.file))])
+        await self._ledger.store(self._step, found, content)
         return found
 
     # -- training

@@ -156,6 +156,16 @@ class Stage:
         """Units that ended, whether or not they were released."""
         return self.released + len(self._pending)
 
+    @property
+    def gated(self) -> bool:
+        """Rows are looked at as they leave."""
+        return self._unique is not None or self._contents is not None
+
+    @property
+    def decode(self) -> Callable[[bytes], Row] | None:
+        """Reads a row of the step before, or a seed, as the recipe wants it."""
+        return self._adopt
+
     # -- what it works on
 
     def read(self, source: Source) -> None:
