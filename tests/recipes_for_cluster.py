@@ -4,7 +4,8 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-from gristmill import Chat, Completion, Document, Retrieve, Row, Rows, Run, recipe
+from gristmill import Annotator, Chat, Completion, Document, Retrieve, Row, Rows, Run, recipe
+from gristmill.models.annotation import Writing
 from gristmill.ops.ask import Bad, complete_reply
 
 
@@ -111,3 +112,10 @@ async def gathered(rows: Rows[Told], model: Chat, run: Run) -> AsyncIterator[Tol
 
     for made in await run.map(again, list(rows)):
         yield made
+
+
+@recipe("asked-of-people")
+async def asked_of_people(row: Ask, people: Annotator) -> AsyncIterator[Told]:
+    """Waits for a person."""
+    note = await people.annotate(Writing(context=row.question))
+    yield Told(row.question, str(note))

@@ -4,8 +4,11 @@ Real Ray, real worker processes, a real server on loopback whose answers are a f
 """
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,10 +17,13 @@ import ray
 
 import gristmill
 import recipes_for_cluster as recipes
-from gristmill import Chain
+from gristmill import BadInput, Chain
+from gristmill.cluster.ray_core import where
 from gristmill.execute import looking
-from gristmill.testing import folder
+from gristmill.testing import Scripted, folder
 from gristmill.testing.server import counts, spawn
+
+HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -187,3 +193,201 @@ async def test_a_unit_that_kills_every_worker_is_a_failure_and_the_others_are_ma
     [failure] = done.failures
     assert "3 workers were lost while they worked on this" in failure.error
     assert failure.seed == {"question": "die"}
+
+
+# -- one limit, one budget, and people
+
+
+async def test_all_workers_together_ask_no_more_at_once_than_the_user_allows(cluster, slow_server):
+    counts(slow_server, reset=True)
+    given = {"seeds": seeds(60), "model": f"openai:test@{slow_server}", "out": folder()}
+    await gristmill.arun(recipes.many_ways, concurrency=3, cluster=cluster, **given)
+    assert counts(slow_server)["peak"] == 3
+
+
+async def test_a_wall_holds_for_all_workers_together_and_the_run_goes_on_without_a_cluster(cluster, slow_server):
+    given = {"seeds": seeds(60), "model": f"openai:test@{slow_server}"}
+    calm = await gristmill.arun(recipes.many_ways, out=folder(), **given)
+    out = folder()
+    stopped = await gristmill.arun(recipes.many_ways, out=out, max_tokens=4000, cluster=cluster, **given)
+    assert stopped.stopped.reason == "budget"
+    assert 0 < stopped.spent.input_tokens + stopped.spent.output_tokens <= 4000
+    done = await gristmill.aresume(out, max_tokens=10_000_000, recipe=recipes.many_ways)
+    assert contents(out) == contents(calm.folder)
+    assert stopped.calls + done.calls == calm.calls
+
+
+async def test_what_waits_for_people_waits_on_a_cluster_too(cluster):
+    done = await gristmill.arun(recipes.asked_of_people, seeds=seeds(3), out=folder(), cluster=cluster)
+    assert (done.waiting, done.exit_code, done.rows) == (3, 4, [])
+
+
+async def test_a_model_that_is_an_object_of_the_program_answers_from_the_driver(cluster):
+    model = Scripted(lambda question: f"said to {question.messages[-1].content}")
+    done = await gristmill.arun(recipes.shout, seeds=[{"prompt": "p", "completion": "c"}], model=model, out=folder(),
+                                cluster=cluster)  # fmt: skip
+    assert done.rows[0].completion == "SAID TO C"
+    assert len(model.questions) == 1
+
+
+async def test_a_local_model_lives_in_the_workers_and_its_answers_are_kept_like_any_other(cluster):
+    out = folder()
+    given = {"seeds": [{"prompt": f"p{n}", "completion": f"Say the number {n}."} for n in range(4)], "target": 4}
+    done = await gristmill.arun(recipes.shout, model="embedded:", out=out, cluster="local:2", **given)
+    assert len(done.rows) == 4, done.failures
+    assert done.spent.calls == 4
+    assert done.spent.output_tokens > 0
+    again = await gristmill.arerun(out, recipe=recipes.shout, out=folder(), offline=True)
+    assert again.rows == done.rows
+
+
+# -- what a user can get wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("local:0", "local:N with N workers"),
+        ("local:x", "local:N with N workers"),
+        ("local:2,workers=3", "local:N with N workers"),
+        ("", "address of a Ray cluster"),
+        ("head:6379,cores=3", "there are workers=N and silence=SECONDS"),
+        ("head:6379,workers=0", "address of a Ray cluster"),
+    ],
+)
+def test_a_name_of_a_cluster_that_is_none_is_explained(text, message):
+    with pytest.raises(BadInput, match=message):
+        where(text)
+    assert where("local:2,silence=3").silence == 3
+    assert where("10.0.0.1:6379,workers=8").workers == 8
+
+
+async def test_too_few_cores_are_named_before_anything_is_made(cluster, tmp_path):
+    with pytest.raises(BadInput, match="9 workers need a core each, and the cluster has 4 cores"):
+        await gristmill.arun(recipes.busy, seeds=seeds(3), out=tmp_path / "run", cluster="local:9")
+    assert not (tmp_path / "run" / "run.db").exists()
+
+
+def program(text: str, *, path: str = "") -> subprocess.CompletedProcess:
+    """A Python program of its own, with a Ray of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [path, str(HERE)]))}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=200, env=environment)
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once(tmp_path):
+    said = gristmill_command("run", "amps", "--target", 2, "--cluster", "127.0.0.1:9", "--out", tmp_path / "run")
+    assert said.returncode == 1
+    assert "--cluster 127.0.0.1:9: nothing answers there" in said.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_stands_in_the_program_itself_is_refused(tmp_path):
+    said = program(f"""
+from collections.abc import AsyncIterator
+import gristmill
+from recipes_for_cluster import Ask, Told
+
+@gristmill.recipe("here")
+async def here(row: Ask) -> AsyncIterator[Told]:
+    "Nothing."
+    yield Told(row.question, "x")
+
+try:
+    gristmill.run(here, seeds=[{{"question": "q"}}], out={str(tmp_path / "run")!r}, cluster="local:1")
+except gristmill.BadInput as error:
+    print("refused:", error)
+""")
+    assert "workers of a cluster cannot find this recipe" in said.stdout, said.stderr
+
+
+@pytest.fixture(scope="module")
+def other_code(tmp_path_factory):
+    """Another version of gristmill, and one that lacks a recipe."""
+    import shutil
+
+    found = {}
+    for name in ("version", "recipe"):
+        found[name] = tmp_path_factory.mktemp(name)
+        shutil.copytree(Path(gristmill.__file__).parent, found[name] / "gristmill", ignore=lambda *_: ["__pycache__"])
+    init = found["version"] / "gristmill" / "__init__.py"
+    init.write_text(init.read_text().replace(f'__version__ = "{gristmill.__version__}"', '__version__ = "9.9"'))
+    (found["recipe"] / "gristmill" / "recipes" / "augmentation" / "amps.py").write_text("raise ImportError('gone')")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("version", f"has gristmill 9.9, and this is {gristmill.__version__}"),
+        ("recipe", "the recipe amps cannot be loaded on the worker's machine"),
+    ],
+)
+def test_a_worker_of_another_version_or_without_the_recipe_is_refused_and_the_run_can_go_on(
+    which, message, other_code, tmp_path
+):
+    out = str(tmp_path / "run")
+    said = program(f"""
+import ray, gristmill
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
+         runtime_env={{"env_vars": {{"PYTHONPATH": {str(other_code[which])!r}}}}})
+try:
+    gristmill.run("amps", target=5, out={out!r}, cluster="local:1")
+except gristmill.BadInput as error:
+    print("refused:", error)
+print("rows:", len(gristmill.resume({out!r}).rows))
+""")
+    assert message in said.stdout, said.stdout + said.stderr
+    assert "rows: 5" in said.stdout, said.stderr
+
+
+# -- the driver
+
+
+def gristmill_command(*arguments: object, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "gristmill.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        **options,
+    )
+
+
+def test_a_driver_that_is_killed_leaves_no_worker_and_resumes_without_asking_again(tmp_path, slow_server):
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in seeds(150)))
+    run = [
+        "run",
+        f"{HERE / 'recipes_for_cluster.py'}:many_ways",
+        "--seeds",
+        path,
+        "--model",
+        f"openai:test@{slow_server}",
+    ]
+    assert (
+        gristmill_command(*run, "--out", tmp_path / "calm", "--json").returncode == 3
+    )  # some rows fail, as they are to
+    calm = counts(slow_server, reset=True)
+    before = set(processes())
+    with subprocess.Popen(
+        [sys.executable, "-m", "gristmill.cli", *map(str, run), "--out", str(tmp_path / "killed"), "--cluster", "local:3"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as driver:  # fmt: skip
+        until = time.monotonic() + 90
+        while counts(slow_server)["requests"] < 60 and time.monotonic() < until and driver.poll() is None:
+            time.sleep(0.02)
+        driver.kill()
+    until = time.monotonic() + 30
+    while set(processes()) - before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert set(processes()) <= before
+    at_death = counts(slow_server)
+    assert 60 <= at_death["requests"] < calm["requests"]
+    done = gristmill_command("resume", tmp_path / "killed", "--cluster", "local:3", "--json")
+    assert done.returncode == 3, done.stderr
+    assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
+    # What was in flight when it died had no answer yet; nothing else is asked again.
+    in_flight = 128
+    assert counts(slow_server)["requests"] <= calm["requests"] + in_flight
+    assert counts(slow_server)["repeated"] <= in_flight

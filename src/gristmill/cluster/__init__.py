@@ -31,6 +31,7 @@ class Connected:
 
     def __init__(self, text: str) -> None:
         self._cluster = Cluster(where(text))
+        self._cluster.workers(gpus=False)  # too few cores are told before a folder is made
         self._models: list[Hosted] = []
         self._count = 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import socket
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from gristmill.cluster.messages import Hello, Message
 from gristmill.cluster.worker import Setup, Worker
 from gristmill.errors import BadInput
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 READY = 120.0
 """Seconds in which the workers must have begun: weights are loaded meanwhile."""
 
@@ -93,8 +96,10 @@ class Actor:
 
 
 def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if type(error).__name__ == "RayTaskError" else lines[0])[:300] if lines else type(error).__name__
+    """The line of an error that says what happened: the last one of what was raised far away, else the first."""
+    lines = [line.strip() for line in COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    far = type(error).__name__.startswith("RayTaskError")
+    return lines[-1 if far else 0][:300] if lines else type(error).__name__
 
 
 class Cluster:
@@ -116,6 +121,7 @@ class Cluster:
             self._connect()
 
     def _connect(self) -> None:
+        self._knock()
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         try:
             if self.place.address:
@@ -126,6 +132,19 @@ class Cluster:
             raise BadInput(
                 f"--cluster {self.place.address or 'local'}: no Ray cluster could be reached there: {_short(error)}. Start "
                 "one with `ray start --head` and name its address, or use local:N"
+            ) from None
+
+    def _knock(self) -> None:
+        """Is anything there at all? Ray itself would try for minutes."""
+        host, colon, port = self.place.address.removeprefix("ray://").rpartition(":")
+        if not colon or not port.isdigit():
+            return
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise BadInput(
+                f"--cluster {self.place.address}: nothing answers there ({error}). Start a cluster with `ray start --head` and "
+                "name its address, or use local:N"
             ) from None
 
     def workers(self, *, gpus: bool) -> int:

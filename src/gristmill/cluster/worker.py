@@ -273,7 +273,7 @@ def chain_from(names: Sequence[str]) -> Chain:
         else:
             try:
                 found.append(recipes.load(name))
-            except BadInput as error:
+            except (BadInput, ImportError) as error:
                 raise BadInput(_missing(name, error)) from None
     return Chain(found)
 
