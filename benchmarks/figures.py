@@ -25,7 +25,7 @@ def figure(what: str, value: str, *, aim: str = "", met: bool | None = None) -> 
 
 def machine() -> str:
     """Versions, and what it ran on."""
-    names = ["gristmill", "aiohttp", "msgspec", "numpy", "pyarrow"]
+    names = ["gristmill", "aiohttp", "msgspec", "numpy", "pyarrow", "ray"]
     found = []
     for name in names:
         try:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import AsyncIterator
+from hashlib import blake2b
 
 from gristmill import Annotator, Chat, Completion, Document, Retrieve, Row, Rows, Run, recipe
 from gristmill.models.annotation import Writing
@@ -16,6 +17,12 @@ class Ask(Row):
 class Told(Completion, kw_only=True):
     drawn: str = ""
     pid: int = 0
+
+
+class Timed(Completion, kw_only=True):
+    pid: int
+    began: float
+    ended: float
 
 
 class Beside(Row):
@@ -74,16 +81,19 @@ async def durable(row: Ask, finder: Retrieve, run: Run, *, corpus: Rows[Document
     yield made
 
 
+def worked(loops: int) -> str:
+    """So much to compute; 10,000 loops take some milliseconds."""
+    found = b""
+    for number in range(loops):
+        found = blake2b(found + number.to_bytes(8)).digest()
+    return found.hex()[:16]
+
+
 @recipe("busy")
-async def busy(row: Ask, *, milliseconds: float = 2.0, asleep: float = 0.0) -> AsyncIterator[Told]:
-    """Computes, and asks nobody. A worker whose number of the process is even sleeps besides."""
-    until = time.perf_counter() + milliseconds / 1000
-    count = 0
-    while time.perf_counter() < until:
-        count += 1
-    if asleep and (os.getpid() // 2) % 2:
-        time.sleep(asleep)  # noqa: ASYNC251 - it is to block
-    yield Told(row.question, row.question[::-1], pid=os.getpid())
+async def busy(row: Ask, *, loops: int = 1000) -> AsyncIterator[Timed]:
+    """Computes, and asks nobody."""
+    began = time.time()
+    yield Timed(row.question, worked(loops), pid=os.getpid(), began=began, ended=time.time())
 
 
 @recipe("deadly")
@@ -119,3 +129,11 @@ async def asked_of_people(row: Ask, people: Annotator) -> AsyncIterator[Told]:
     """Waits for a person."""
     note = await people.annotate(Writing(context=row.question))
     yield Told(row.question, str(note))
+
+
+@recipe("one-call")
+async def one_call(row: Ask, model: Chat) -> AsyncIterator[Timed]:
+    """Asks once."""
+    began = time.time()
+    reply = await model.chat(row.question, temperature=0.0, max_tokens=64)
+    yield Timed(row.question, reply.text, pid=os.getpid(), began=began, ended=time.time())

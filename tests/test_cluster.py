@@ -104,7 +104,8 @@ async def test_durable_steps_races_searches_and_files_go_through_the_driver(clus
 
 async def test_what_only_computes_is_spread_over_all_workers(cluster):
     done = await gristmill.arun(recipes.busy, seeds=seeds(600), out=folder(), cluster=cluster)
-    assert [row.completion for row in done.rows] == [row["question"][::-1] for row in seeds(600)]
+    assert [row.prompt for row in done.rows] == [row["question"] for row in seeds(600)]
+    assert {row.completion for row in done.rows} == {recipes.worked(1000)}
     workers = {row.pid for row in done.rows}
     assert len(workers) == 3
     assert os.getpid() not in workers
@@ -172,6 +173,29 @@ async def test_a_worker_that_hangs_for_a_moment_goes_on_where_it_was(cluster, sl
     assert kept == contents(calm.folder)
     assert asked == calm.calls
     assert done.notes == []
+
+
+def test_messages_that_get_lost_between_worker_and_driver_are_sent_again_and_count_once(slow_server):
+    """Ray itself drops requests and replies on their way, twenty of a hundred of each kind, forty times."""
+    faults = {"num_failures": 40, "req_failure_prob": 20, "resp_failure_prob": 20}
+    said = program(
+        f"""
+import gristmill, recipes_for_cluster as recipes
+from gristmill.testing import folder
+from gristmill.testing.server import counts
+seeds = [{{"question": f"Question {{n}}"}} for n in range(60)]
+given = {{"seeds": seeds, "model": "openai:test@{slow_server}"}}
+one = gristmill.run(recipes.many_ways, out=folder(), **given)
+counts("{slow_server}", reset=True)
+other = gristmill.run(recipes.many_ways, out=folder(), cluster="local:3", **given)
+print(one.rows == other.rows, one.calls, counts("{slow_server}")["requests"], other.notes)
+""",
+        RAY_testing_rpc_failure=json.dumps({"CoreWorkerService.grpc_client.PushTask": faults}),
+    )
+    assert said.stdout.split()[0] == "True", said.stdout + said.stderr
+    assert said.stdout.split()[1] == said.stdout.split()[2]
+    assert said.stdout.endswith("[]\n")
+    assert "RpcFailureManager" in said.stderr  # it did drop some
 
 
 async def test_a_worker_that_gives_no_sign_for_too_long_is_given_up_and_others_do_its_work(cluster, slow_server):
@@ -268,9 +292,9 @@ async def test_too_few_cores_are_named_before_anything_is_made(cluster, tmp_path
     assert not (tmp_path / "run" / "run.db").exists()
 
 
-def program(text: str, *, path: str = "") -> subprocess.CompletedProcess:
+def program(text: str, **environment: str) -> subprocess.CompletedProcess:
     """A Python program of its own, with a Ray of its own."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [path, str(HERE)]))}
+    environment = os.environ | {"PYTHONPATH": str(HERE)} | environment
     environment.pop("RAY_ADDRESS", None)
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=200, env=environment)
 

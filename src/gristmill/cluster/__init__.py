@@ -71,7 +71,7 @@ class Connected:
         setup = Setup(
             config=msgspec.json.encode(config),
             recipes=[reference(stage.recipe, step.recipe) for stage, step in zip(stages, config.steps, strict=True)],
-            folder=str(folder.absolute()),
+            folder=str(folder.absolute()),  # noqa: ASYNC240 - of a name, no disk
             roles=[_roles(stage) for stage in stages],
             inputs=[_inputs(stage) for stage in stages],
             models=[model.spec for model in self._models],

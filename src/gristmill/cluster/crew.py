@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -42,6 +42,8 @@ LOOK = 1.0
 """Seconds after which who waits for another worker's result looks whether that one lives."""
 REPLACED = 3
 """Workers in a row that may die with nothing finished in between: then it is not their fault."""
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -231,7 +233,7 @@ class Crew:
             member.tell(Message("said", number, said))
 
     async def _fetch(
-        self, _: Member, where: tuple[int, str, int], question: Question, body: bytes, name: str, place: str,
+        self, member: Member, where: tuple[int, str, int], question: Question, body: bytes, name: str, place: str,
         wanted: list[tuple[int, str]],
     ) -> list[bytes]:  # fmt: skip
         """Samples of a question. One that a dead worker asked for may still be under way: it is not asked again."""
@@ -270,14 +272,14 @@ class Crew:
             del self._computing[key]
             computed.set_result(None)
 
-    async def _keep(self, _: Member, statements: list[Statement]) -> None:
+    async def _keep(self, member: Member, statements: list[Statement]) -> None:
         await self.ledger.journal.put(statements)
         self.ledger.journal.expect_repeats()
 
-    async def _store(self, _: Member, step: int, found: Artefact, content: bytes) -> None:
+    async def _store(self, member: Member, step: int, found: Artefact, content: bytes) -> None:
         await self.ledger.store(step, found, content)
 
-    async def _shelve(self, _: Member, name: str, texts: list[str]) -> None:
+    async def _shelve(self, member: Member, name: str, texts: list[str]) -> None:
         self.ledger.shelf.texts[name] = texts
 
     # -- models that live in workers
@@ -321,13 +323,13 @@ class Crew:
             member.news.clear()
             if batch := member.outbox:
                 member.outbox = []
-                await self._insist(member, partial(member.remote.give, told, batch))
+                await insist(partial(member.remote.give, told, batch), self._silence)
                 told += len(batch)
 
     async def _taking(self, member: Member) -> None:
         heard = 0
         while member.alive:
-            first, messages = await self._insist(member, partial(member.remote.take, heard))
+            first, messages = await insist(partial(member.remote.take, heard), self._silence)
             for message in messages[heard - first :]:
                 heard += 1
                 if message.kind == "done":
@@ -340,20 +342,6 @@ class Crew:
                     else:
                         future.set_result(message.value)
             self._hand_out()
-
-    async def _insist(self, member: Member, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Repeat what did not get through, for a while."""
-        since, pause = time.monotonic(), 0.1
-        while True:
-            try:
-                return await asyncio.wait_for(call(), self._silence)
-            except TimeoutError:
-                raise Gone(f"no sign of it for {self._silence:.0f} s") from None
-            except Unreachable as error:
-                if time.monotonic() - since > HICCUPS:
-                    raise Gone(f"could not be reached for {HICCUPS:.0f} s: {error}") from None
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 2.0)
 
     async def _lost(self, member: Member, why: str) -> None:
         """A worker is dead: others take over."""
@@ -406,6 +394,21 @@ class Crew:
                 with contextlib.suppress(Gone, Unreachable, TimeoutError):
                     await asyncio.wait_for(member.remote.stop(), 10)
                 member.remote.kill()
+
+
+async def insist(call: Callable[[], Coroutine[Any, Any, T]], silence: float) -> T:
+    """Repeat what did not get through, for a while. Raises Gone where it never does, or gets no answer in time."""
+    since, pause = time.monotonic(), 0.1
+    while True:
+        try:
+            return await asyncio.wait_for(call(), silence)
+        except TimeoutError:
+            raise Gone(f"no sign of it for {silence:.0f} s") from None
+        except Unreachable as error:
+            if time.monotonic() - since > HICCUPS:
+                raise Gone(f"could not be reached for {HICCUPS:.0f} s: {error}") from None
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 2.0)
 
 
 class Hosted:

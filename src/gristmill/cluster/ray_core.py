@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gristmill import __version__, packages
-from gristmill.cluster.crew import Gone, Unreachable
+from gristmill.cluster.crew import Gone, Unreachable, insist
 from gristmill.cluster.messages import Hello, Message
 from gristmill.cluster.worker import Setup, Worker
 from gristmill.errors import BadInput
@@ -121,6 +122,8 @@ class Cluster:
             self._connect()
 
     def _connect(self) -> None:
+        # It says at every start that a token guards the local cluster.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         self._knock()
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         try:
@@ -195,7 +198,7 @@ class Cluster:
         try:
             async with asyncio.timeout(READY):
                 await self._welcome(actor)
-        except (TimeoutError, Gone, Unreachable):
+        except (TimeoutError, BadInput):
             actor.kill()
             return None
         return actor
@@ -209,8 +212,8 @@ class Cluster:
 
     async def _welcome(self, actor: Actor) -> None:
         try:
-            hello = await actor.start(self._setup)
-        except (Gone, Unreachable) as error:
+            hello = await insist(lambda: actor.start(self._setup), READY)
+        except Gone as error:
             raise BadInput(f"--cluster: a worker could not begin: {error}") from None
         if hello.version != __version__ or hello.recipes != self._digests:
             what = (

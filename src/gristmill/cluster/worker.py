@@ -150,7 +150,7 @@ class FarHandle(Handle):
 
 
 class Worker:
-    """What runs in an actor. `give` and `take` may be repeated: a message that comes twice counts once."""
+    """What runs in an actor. Every method may be repeated: a message that comes twice counts once."""
 
     def __init__(self) -> None:
         self._given = 0
@@ -158,9 +158,15 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._models: list[Backend] = []
         self._stages: list[Stage] = []
+        self._started: asyncio.Future[Hello] | None = None
 
     async def start(self, setup: Setup) -> Hello:
-        """Raises BadInput, packed, where something that the run needs is not here."""
+        """Raises BadInput where something that the run needs is not here."""
+        if self._started is None:
+            self._started = asyncio.ensure_future(self._start(setup))
+        return await asyncio.shield(self._started)
+
+    async def _start(self, setup: Setup) -> Hello:
         self._link = Link()
         config = msgspec.json.decode(setup.config, type=Config)
         chain = chain_of(config, chain_from(setup.recipes))
