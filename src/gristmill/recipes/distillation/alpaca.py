@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, field
 
@@ -98,11 +98,42 @@ async def alpaca(
     Rejects: those of `self-instruct` for instructions (`unsuited` has more words here), `unparsed` blocks (also without
         an output; details: number) and the last block of a reply that was `truncated`.
     """
+    async for row in grow(
+        TASKS,
+        seeds,
+        generator,
+        run,
+        num_prompt_instructions=num_prompt_instructions,
+        tasks_per_call=tasks_per_call,
+        request_batch_size=request_batch_size,
+        sampling={"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens_per_call},
+        rouge_threshold=rouge_threshold,
+        min_words=min_words,
+        max_words=max_words,
+    ):
+        yield row
+
+
+async def grow(
+    prompt: Prompt,
+    seeds: Rows[AlpacaSeed],
+    generator: Complete,
+    run: Run,
+    *,
+    num_prompt_instructions: int,
+    tasks_per_call: int,
+    request_batch_size: int,
+    sampling: dict[str, Any],
+    rouge_threshold: float,
+    min_words: int,
+    max_words: int,
+) -> AsyncIterator[AlpacaTask]:
+    """Tasks without end, of a prompt that shows some seeds and asks for more like them; parameters as of `alpaca`."""
     if len(seeds) < num_prompt_instructions:
-        raise BadInput(f"alpaca: {len(seeds)} seed tasks are too few, a prompt shows {num_prompt_instructions}")
+        raise BadInput(f"{len(seeds)} seed tasks are too few, a prompt shows {num_prompt_instructions}")
     if bare := next((seed for seed in seeds if not seed.instance.output), None):
         raise BadInput(
-            f"alpaca: the seed task {bare.instruction!r} has no output to show; give each an `output`, or `instances`"
+            f"the seed task {bare.instruction!r} has no output to show; give each an `output`, or `instances`"
         )
     pool = Novelty(rouge_threshold, (seed.instruction for seed in seeds))
     first = num_prompt_instructions + 1
@@ -119,10 +150,8 @@ async def alpaca(
             for number, seed in enumerate(shown, 1)
         )
         reply = await generator.complete(
-            TASKS(tasks_per_call=tasks_per_call, demonstrations=demonstrations, next_number=first),
-            temperature=temperature,
-            top_p=top_p,
-            max_tokens=max_tokens_per_call,
+            prompt(tasks_per_call=tasks_per_call, demonstrations=demonstrations, next_number=first),
+            **sampling,
             stop=[f"\n{tasks_per_call}", f"{tasks_per_call}."],
         )
         return reply, shown
