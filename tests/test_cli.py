@@ -255,6 +255,19 @@ def test_list_and_show_speak_to_a_person():
     assert "gristmill run evol-instruct" in shown
 
 
+def test_list_shows_only_what_is_asked_for_and_refuses_what_nothing_has():
+    listed = gristmill("list", "--need", "prover", COLUMNS="200").stdout
+    assert "deepseek-prover" in listed
+    assert "evol-instruct" not in listed
+    assert " recipes" in listed.splitlines()[-1]
+    names = [entry["id"] for entry in json.loads(gristmill("list", "--stage", "pre-training", "--json").stdout)]
+    assert "tinystories" in names
+    assert "magpie" not in names
+    refused = gristmill("list", "--category", "co-annotations")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "did you mean co-annotation?" in refused.stderr
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from gristmill.cli import main\n"

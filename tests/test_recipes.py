@@ -159,3 +159,22 @@ def test_type_names_can_be_read_by_people():
         for parameter in recipes.load(name).parameters.values():
             assert "typing." not in parameter.type_name
             assert typing.get_origin(parameter.type) is None or "<" not in parameter.type_name
+
+
+def test_recipes_are_found_by_what_the_survey_says_of_them():
+    assert "magpie" in recipes.select({"stages": "instruction-tuning", "needs": "completion-model"})
+    assert "magpie" not in recipes.select({"stages": "pre-training"})
+    assert set(recipes.select({"functions": "logic"})) > set(recipes.select({"functions": "logic/code"}))
+    assert "case2code" in recipes.select({"functions": "Code"})
+    assert set(recipes.select({"needs": "prover"})) == {
+        name for name, entry in recipes.survey().items() if "prover" in entry["needs"]
+    }
+    assert recipes.select({}) == NAMES
+    assert recipes.select({"part": "quality", "modality": "image-text"}) == []
+
+
+def test_a_coordinate_that_no_recipe_has_is_refused_with_the_nearest_one():
+    from gristmill import BadInput
+
+    with pytest.raises(BadInput, match="no recipe has 'maths' among its domain: did you mean math"):
+        recipes.select({"domain": "maths"})

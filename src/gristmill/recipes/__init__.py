@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -35,6 +37,36 @@ def shipped(file: str, kind: type[T]) -> list[T]:
 def survey() -> dict[str, dict[str, Any]]:
     """The coordinates of all built-in recipes, by name. Imports none of them."""
     return tomllib.loads((HERE / "survey.toml").read_text(encoding="utf-8"))
+
+
+COORDINATES = ("part", "stages", "category", "functions", "modality", "domain", "needs")
+"""What the survey orders recipes by; the singular of each is an option of `gristmill list`."""
+
+
+def select(wanted: Mapping[str, str]) -> list[str]:
+    """Built-in recipes, by name, for which all of the coordinates that are wanted hold.
+
+    Args:
+        wanted: coordinate to value. "logic" is met by "logic/math", "math" by it and by "general, math, code".
+
+    Raises:
+        BadInput: a value that no recipe has.
+    """
+    found = list(survey())
+    for coordinate, value in wanted.items():
+        having = [name for name, entry in survey().items() if value.lower() in _parts(entry.get(coordinate, ""))]
+        if not having:
+            known = {part for entry in survey().values() for part in _parts(entry.get(coordinate, ""))}
+            raise BadInput(f"no recipe has {value!r} among its {coordinate}: {nearest(value.lower(), known)}")
+        found = [name for name in found if name in having]
+    return found
+
+
+def _parts(given: str | list[str]) -> set[str]:
+    """A coordinate's values, whole and in their parts, in lower case."""
+    values = [given] if isinstance(given, str) else given
+    pieces = {part.strip() for value in values for part in re.split(r"[/,;()]", value.lower())}
+    return {piece for piece in pieces | {value.lower() for value in values} if piece}
 
 
 def plugins() -> dict[str, EntryPoint]:
