@@ -162,7 +162,7 @@ def test_type_names_can_be_read_by_people():
 
 
 def test_recipes_are_found_by_what_the_survey_says_of_them():
-    assert "magpie" in recipes.select({"stages": "instruction-tuning", "needs": "completion-model"})
+    assert "magpie" in recipes.select({"stages": "data-preparation", "needs": "completion-model"})
     assert "magpie" not in recipes.select({"stages": "pre-training"})
     assert set(recipes.select({"functions": "logic"})) > set(recipes.select({"functions": "logic/code"}))
     assert "case2code" in recipes.select({"functions": "Code"})
