@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gristmill.errors import BadInput
+from gristmill.errors import BadInput, Refused
 from gristmill.models.protocol import Reply
 from gristmill.ops.ask import Bad
 from gristmill.recipes.distillation.auto_evol_instruct import FINAL, auto_evol_instruct, check_answer
@@ -190,6 +190,29 @@ async def test_a_step_without_a_candidate_keeps_the_method():
     done = await run(auto_evol_instruct, SEEDS, **few(Silent({})))
     assert {row.instruction[-4:] for row in done.rows} == {"[e0]"}
     assert await logged(done) == []
+
+
+async def test_an_analysis_that_was_cut_changes_nothing():
+    class Cut(Model):
+        def say(self, question):
+            return Reply("CASE 1: fai", finish="length") if kind(question) == "analyse" else super().say(question)
+
+    done = await run(auto_evol_instruct, SEEDS, **few(Cut({})))
+    assert [(r.reason, r.details) for r in done.rejects] == [
+        ("truncated", {"of": "analysis", "step": step}) for step in (1, 2)
+    ]
+    assert {row.instruction[-4:] for row in done.rows} == {"[e0]"}
+
+
+async def test_a_call_of_a_trial_that_is_refused_is_no_failure_of_the_method():
+    class Refusing(Model):
+        def say(self, question):
+            if kind(question) == "evolve" and method_of(question) == "1.1" and given(question) in ("dev 0", "dev 1"):
+                raise Refused("no")
+            return super().say(question)
+
+    done = await run(auto_evol_instruct, SEEDS, **few(Refusing({"1.1": 4}), steps=1), allow_failures=True)
+    assert next(iter(await logged(done))).failure_rate == 2 / 8
 
 
 async def test_the_development_set_is_drawn_from_the_seeds_and_kept_out_of_the_optimization():

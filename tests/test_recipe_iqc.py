@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gristmill import recipes
-from gristmill.errors import BadInput
+from gristmill.errors import BadInput, Refused
 from gristmill.models.protocol import Reply
 from gristmill.ops.answers import last_boxed
 from gristmill.recipes.distillation.iqc import Composed, iqc
@@ -138,7 +138,7 @@ async def test_answer_augmentation_solves_the_seed_and_asks_no_composer():
 async def test_bootstrapped_problems_come_of_the_seed_without_its_solution_and_similar_ones_with_it():
     five = "\n".join(item(f"P{number}") for number in range(7)) + "\nThat is all."
     for part, count, keys in [
-        ("question_bootstrapping", 5, {"problem"}),
+        ("question_bootstrapping", 5, {"problem", "answer"}),
         ("similar_problems", 3, {"problem", "solution", "answer"}),
     ]:
         asked = composer(five)
@@ -147,7 +147,9 @@ async def test_bootstrapped_problems_come_of_the_seed_without_its_solution_and_s
         assert {row.source for row in done.rows} == {part}
         assert set(shown(asked.questions[0])) == keys
         assert f"Write {count} new" in asked.prompts[0]
-        assert done.rejects[0].reason == "unparsed"
+        assert [r.reason for r in done.rejects if r.reason != "wrong_answer"] == [
+            "unparsed", *["beyond_count"] * (7 - count)
+        ]  # fmt: skip
 
 
 async def test_the_solvers_samples_differ_and_the_composer_is_greedy():
@@ -156,6 +158,32 @@ async def test_the_solvers_samples_differ_and_the_composer_is_greedy():
     assert {q.sampling["temperature"] for q in one.questions} == {0.0}
     assert {q.sampling["temperature"] for q in other.questions} == {0.7}
     assert {q.sampling["max_tokens"] for q in [*one.questions, *other.questions]} == {4000}
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (r"Find \\frac{1}{2}", None), (r"Find \frac{1}{2}", "single_backslash"), (r"Put \boxed{1}", "single_backslash"),
+        (r"3 \times 4", "single_backslash"), (r"x \neq 1", "single_backslash"), (r"A line\nand another", None),
+        (r"A break\\\\frac", None), (r"\\\frac{1}{2}", "single_backslash"),
+    ],
+)  # fmt: skip
+async def test_latex_with_single_backslashes_would_be_read_wrongly_and_is_put_aside(problem, reason):
+    said = '{"problem": "' + problem + '", "solution": "s", "answer": "1/2"}'
+    done = await run(iqc, [SEED], composer=composer(said), solver=solver("1/2"), iterations=1)
+    assert [r.reason for r in done.rejects] == ([reason] if reason else [])
+    assert len(done.rows) == (0 if reason else 3)
+
+
+async def test_a_solver_that_is_refused_costs_its_problem_and_no_later_iteration():
+    def say(question):
+        if "Problem 0" in text_of(question):
+            raise Refused("no")
+        return r"\boxed{1/2}"
+
+    done = await run(iqc, [SEED], composer=composer(), solver=Scripted(say), iterations=2, allow_failures=True)
+    assert [row.iteration for row in done.rows] == [1] * 3
+    assert done.failed == 1
 
 
 async def test_no_part_is_refused_and_a_replay_asks_nothing():

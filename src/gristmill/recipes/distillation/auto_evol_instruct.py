@@ -134,8 +134,10 @@ async def auto_evol_instruct(
 
     Rejects: of evolutions `missing_section` and `empty_section` (without the final section), `empty` and `truncated`;
         of their answers `stagnant`, `unqualified`, `lost_information`, `empty` and `truncated` (details: answer); of the
-        optimizer's replies the same as of evolutions, and `no_final_section` for a method that would not ask for one.
-        All with of (seed, dev, trajectory, method) and step.
+        optimizer's replies `empty` and `truncated`, of methods also those of evolutions and `no_final_section` for a method that would not ask for one.
+        All with of (seed, dev, trajectory, analysis, method) and step.
+
+    A step whose analysis is put aside changes nothing.
     """
     optimizer = optimizer or evolver
     sampling: dict[str, Any] = {"temperature": evol_temperature, "max_tokens": max_tokens_per_call}
@@ -181,7 +183,11 @@ async def auto_evol_instruct(
         batch = run.draw(f"batch/{step}", learning, k=min(mini_batch, len(learning)))
         cases = await run.map(trajectory, batch, keep_going=True)
         analysis = await optimizer.chat(ANALYSE(trajectories=shown(cases)), **thinking)
-        feedback = analysis.text.strip()
+        try:
+            feedback = complete_reply(analysis)
+        except Bad as bad:
+            run.reject(analysis, bad.reason, of="analysis", step=step)
+            continue
         question = OPTIMIZE(method=method, feedback=feedback)
         made: list[EvolvingMethod] = []
         for number, reply in enumerate(await optimizer.chat(question, n=candidates_per_step, **thinking), 1):
@@ -193,14 +199,20 @@ async def auto_evol_instruct(
             run.link(candidate, analysis, reply)
             made.append(candidate)
 
-        async def failed(tried: tuple[EvolvingMethod, Seed], step: int = step) -> bool:
-            candidate, seed = tried
-            evolved = await evolve(text_of(seed), candidate.method, "dev", step)
-            return evolved is None or await answered(evolved[0], "dev", step) is None
+        async def tried(
+            trial: tuple[int, Seed], made: Sequence[EvolvingMethod] = made, step: int = step
+        ) -> tuple[int, bool]:
+            """Did the method of this number fail on this instruction?"""
+            number, seed = trial
+            evolved = await evolve(text_of(seed), made[number].method, "dev", step)
+            return number, evolved is None or await answered(evolved[0], "dev", step) is None
 
-        for candidate in made:
-            tries = await run.map(failed, [(candidate, seed) for seed in held], keep_going=True)
-            candidate.failure_rate = 1 - tries.count(False) / len(held)
+        trials = [(number, seed) for number in range(len(made)) for seed in held]
+        verdicts = await run.map(tried, trials, keep_going=True)
+        for number, candidate in enumerate(made):
+            # A call that failed for good says nothing of the method.
+            said = [failure for index, failure in verdicts if index == number]
+            candidate.failure_rate = sum(said) / len(said) if said else 1.0
         log += made
         if made:
             winner = min(made, key=lambda candidate: candidate.failure_rate)

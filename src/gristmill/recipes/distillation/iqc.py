@@ -1,6 +1,8 @@
 """IQC (Liu et al. 2024, MMIQC): new problems are composed around a given one, over and over, and solved by another model."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -23,7 +25,7 @@ In JSON every backslash of LaTeX is written twice."""
 )
 WARNING = Prompt(" Mind that the given solution and answer may be wrong.")
 BOOTSTRAP = Prompt(
-    """You write mathematics problems. You get one problem. Write {count} new ones after it, each in another way: say it in other words; tell another story with the same quantities; put its answer into the problem and ask for something that was given; or change it in any way that leaves the answer derivable.
+    """You write mathematics problems. You get one problem with its answer. Write {count} new ones after it, each in another way: say it in other words; tell another story with the same quantities; put its answer into the problem and ask for something that was given; or change it in any way that leaves the answer derivable.
 
 {form}"""
 )
@@ -36,6 +38,9 @@ LINES = Prompt(
     """Reply with {count} lines of JSON, each an object with three texts: "problem", which stands on its own; "solution", with exactly one \\boxed{...} in it; "answer", the answer alone, equal to what is in the box. In JSON every backslash of LaTeX is written twice."""
 )
 SOLVE = Prompt("{problem}\n\nSolve this step by step. Put the final answer into \\boxed{...}.")
+
+SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?:[bfrt][a-zA-Z]|n(?:eq?|u|ot|abla|eg)\b)")
+"""A backslash that JSON takes for an escape, before what can only be a command of LaTeX."""
 
 Part = Literal["iqc", "answer_augmentation", "question_bootstrapping", "similar_problems"]
 
@@ -104,8 +109,8 @@ async def iqc(
         solver_temperature: of the solver. The released code has 0, with which its samples would be equal.
         max_tokens_per_reply: of both.
 
-    Rejects: `asymptote` (a seed with a drawing, which cannot be read as text), `unparsed` (no JSON with the three texts),
-        of solutions `no_answer`, `wrong_answer` and `undecided` (details: answer, composed), `beyond_max_valid`; `empty`,
+    Rejects: `asymptote` (a seed with a drawing, which cannot be read as text), `unparsed` (no JSON with the three texts), `single_backslash`,
+        of solutions `no_answer`, `wrong_answer` and `undecided` (details: answer, composed), `beyond_max_valid`; `beyond_count`, `empty`,
         `truncated`. All with part and iteration.
     """
     if "[asy]" in row.problem or "[asy]" in row.solution:
@@ -130,10 +135,10 @@ async def iqc(
             run.reject(reply, bad.reason, part=source, iteration=iteration)
         return found
 
-    async def solved(problem: str, answer: str, source: Part, iteration: int) -> list[SolvedProblem]:
+    async def solved(item: Item, source: Part, iteration: int) -> list[SolvedProblem]:
         """Rows of a problem: the solutions that agree."""
         replies = await solver.chat(
-            SOLVE(problem=problem),
+            SOLVE(problem=item.problem),
             n=samples_per_problem,
             temperature=solver_temperature,
             max_tokens=max_tokens_per_reply,
@@ -144,44 +149,52 @@ async def iqc(
                 text = complete_reply(reply)
                 if not (boxed := (last_boxed(text) or "").strip()):
                     raise Bad("no_answer")
-                verdict = await same(run, boxed, answer)
+                verdict = await same(run, boxed, item.answer)
                 if verdict != "equal":
                     reason = "wrong_answer" if verdict == "different" else "undecided"
-                    raise Bad(reason, answer=boxed, composed=answer)
+                    raise Bad(reason, answer=boxed, composed=item.answer)
                 if len(made) == max_valid_per_problem:
                     raise Bad("beyond_max_valid")
             except Bad as bad:
                 run.reject(reply, bad.reason, part=source, iteration=iteration, **bad.details)
                 continue
             made.append(
-                SolvedProblem(instruction=problem, output=text, answer=answer, source=source, iteration=iteration)
+                SolvedProblem(
+                    instruction=item.problem, output=text, answer=item.answer, source=source, iteration=iteration
+                )
             )
         return made
 
+    async def all_solved(items: Sequence[Item], source: Part, iteration: int = 0) -> list[SolvedProblem]:
+        """A problem whose solver fails for good costs no other."""
+        found = await run.map(partial(solved, source=source, iteration=iteration), items, keep_going=True, name="solve")
+        return [made for those in found for made in those]
+
+    seed = Item(row.problem, row.solution, row.answer)
     if "answer_augmentation" in parts:
-        for made in await solved(row.problem, row.answer, "answer_augmentation", 0):
+        for made in await all_solved([seed], "answer_augmentation"):
             yield made
-    whole = {"problem": row.problem, "solution": row.solution, "answer": row.answer}
+    whole = msgspec.structs.asdict(seed)
     further: list[tuple[Part, Prompt, int, dict[str, str]]] = [
-        ("question_bootstrapping", BOOTSTRAP, qb_per_seed, {"problem": row.problem}),
+        ("question_bootstrapping", BOOTSTRAP, qb_per_seed, {"problem": row.problem, "answer": row.answer}),
         ("similar_problems", SIMILAR, similar_per_seed, whole),
     ]
     for source, prompt, count, given in further:
         if source in parts:
             items = await compose(prompt(count=count, form=LINES(count=count)), given, source, 0)
-            for item in items[:count]:
-                for made in await solved(item.problem, item.answer, source, 0):
-                    yield made
+            for item in items[count:]:
+                run.reject(msgspec.to_builtins(item), "beyond_count", part=source, iteration=0)
+            for made in await all_solved(items[:count], source):
+                yield made
     given = whole
     for iteration in range(iterations if "iqc" in parts else 0):
         question = COMPOSE(warning=WARNING() if iteration else "")
         items = await compose(question, given, "iqc", iteration)
         if not items:
             return
-        item = items[0]
-        for made in await solved(item.problem, item.answer, "iqc", iteration):
+        for made in await all_solved(items, "iqc", iteration):
             yield made
-        given = {"problem": item.problem, "solution": item.solution, "answer": item.answer}
+        given = msgspec.structs.asdict(items[0])
 
 
 @iqc.check
@@ -194,7 +207,10 @@ def there_is_a_part_and_algebra_can_be_compared(parts: list[Part]) -> None:
 
 
 def read_item(text: str) -> Item:
-    """The object in a text; raises Bad where it is none, or one of its three texts is missing, empty or no text."""
+    """The object in a text; raises Bad where it is none, or one of its three texts is missing, empty or no text, and where
+    LaTeX was written with single backslashes: "\\frac" would be read as a form feed and "rac"."""
+    if SINGLE.search(text):
+        raise Bad("single_backslash")
     try:
         item = msgspec.json.decode(text[text.find("{") : text.rfind("}") + 1], type=Item)
     except (msgspec.DecodeError, msgspec.ValidationError):
