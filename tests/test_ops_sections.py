@@ -2,8 +2,9 @@
 
 import pytest
 
+from gristmill.models.protocol import Reply
 from gristmill.ops.ask import Bad
-from gristmill.ops.sections import listed, sections, tagged
+from gristmill.ops.sections import items, listed, sections, tagged
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,12 @@ def test_a_list_is_its_items_without_numbers_bullets_and_what_is_said_around_it(
     assert listed(text) == ["Sing", "Dance", "Swim", "Run", "Jump", "Climb"]
     assert listed("1984 was a year\n3.5 litres") == []
     assert listed("- **Bold**: and more") == ["Bold**: and more"]
+
+
+def test_of_a_list_the_first_items_are_taken_each_once_and_never_one_that_was_cut():
+    assert items(Reply("1. Sing\n2. Dance\n3. Sing\n4. Run"), 2) == ["Sing", "Dance"]
+    assert items(Reply("Here:\n- 1. Sing\n- 2. Dance"), 9) == ["Sing", "Dance"]
+    assert items(Reply("1. Sing\n2. Dan", finish="length"), 9) == ["Sing"]
+    for reply in (Reply("Sing and dance."), Reply(""), Reply("1. Sin", finish="length")):
+        with pytest.raises(Bad, match="no_list"):
+            items(reply, 9)

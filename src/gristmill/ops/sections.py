@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from gristmill.models.protocol import Reply
 from gristmill.ops.ask import Bad
-from gristmill.ops.text import NUMBERING
+from gristmill.ops.text import NUMBERING, strip_numbering
 
 BOLD_NUMBER = re.compile(r"^[*_]{1,3}(\(?\d{1,3}[.)])[*_]{0,3}")
 
@@ -65,3 +66,17 @@ def listed(text: str) -> list[str]:
         if (match := NUMBERING.match(bare)) and (item := bare[match.end() :].strip("*_ \t")):
             items.append(item)
     return items
+
+
+def items(reply: Reply, most: int) -> list[str]:
+    """The first `most` items of a reply that is a list, each once. The last one of a reply that was cut is left out.
+
+    Raises:
+        Bad: `no_list`, no item is there.
+    """
+    found = listed(reply.text)
+    if reply.truncated:
+        found = found[:-1]
+    if not found:
+        raise Bad("no_list")
+    return list(dict.fromkeys(map(strip_numbering, found)))[:most]  # small models write "- 1. Sing"
