@@ -50,6 +50,7 @@ def one_by_one(**options):
 # -- what a prompt shows
 
 
+@pytest.mark.proof("alpaca", 1)
 async def test_every_prompt_shows_three_seeds_and_never_a_machine_task():
     generator = model()
     done = await run(alpaca, SEEDS, generator=generator, target=40, **one_by_one())
@@ -112,6 +113,7 @@ async def test_seeds_that_are_too_few_or_have_no_output_are_refused_before_the_f
 # -- reading
 
 
+@pytest.mark.proof("alpaca", 2)
 async def test_one_reply_gives_a_row_for_each_block_and_noinput_is_empty():
     said = reply(block(4, "Name three rare metals"), block(5, "Count the letters given", "abc", "3"), block(6, "List five old trades", "<NoInput>"))  # fmt: skip
     done = await run(alpaca, SEEDS, generator=model(said), target=3, **one_by_one())
@@ -121,6 +123,7 @@ async def test_one_reply_gives_a_row_for_each_block_and_noinput_is_empty():
     assert not done.rejects
 
 
+@pytest.mark.proof("alpaca", 2)
 @pytest.mark.parametrize(
     "broken",
     [
@@ -172,6 +175,7 @@ async def test_line_breaks_of_other_systems_change_nothing():
     assert [(row.input, row.output) for row in done.rows] == [("", "Done."), ("a\r\nb", "3")]
 
 
+@pytest.mark.proof("alpaca", 3)
 async def test_a_cut_reply_loses_exactly_its_last_block():
     blocks = [block(4, "List five old trades"), block(5, "Count the letters given"), block(6, "Name three rare metals")]
     done = await run(alpaca, SEEDS, generator=model(Reply(reply(*blocks), finish="length")), target=4, **one_by_one())
@@ -194,6 +198,7 @@ async def test_a_separator_at_the_end_is_no_block():
 # -- filters
 
 
+@pytest.mark.proof("alpaca", 4)
 @pytest.mark.parametrize(
     ("instruction", "reason"),
     [

@@ -33,6 +33,7 @@ def reasons(done):
 # -- v1: a dialogue in one call
 
 
+@pytest.mark.proof("baize-self-chat", 1)
 async def test_one_call_a_seed_with_the_seed_as_topic_gives_a_dialogue_of_several_turns():
     seeds = [{"instruction": f"Why is {thing} so?"} for thing in ("snow", "rain", "hail")]
     generator = Scripted(lambda question: TALK)
@@ -63,6 +64,7 @@ async def test_the_prompt_is_a_record_that_begins_with_a_greeting_of_both_sides(
     assert question.sampling == {"temperature": 0.7, "max_tokens": 99}
 
 
+@pytest.mark.proof("baize-self-chat", 2)
 @pytest.mark.parametrize(
     ("end", "lost"),
     [
@@ -157,6 +159,7 @@ def talker(humans=None, ais=None):
     return Scripted(say)
 
 
+@pytest.mark.proof("baize-self-chat", 3)
 async def test_answers_come_from_a_chat_that_holds_the_dialogue_and_not_the_record():
     generator = talker()
     done = await run(baize_self_chat_turns, [SEED], generator=generator, max_rounds=3)
@@ -176,6 +179,7 @@ async def test_answers_come_from_a_chat_that_holds_the_dialogue_and_not_the_reco
     assert done.rows[0].topic == SEED["instruction"]
 
 
+@pytest.mark.proof("baize-self-chat", 3)
 async def test_the_human_goes_on_with_the_record_and_stops_before_the_answer():
     generator = talker()
     await run(baize_self_chat_turns, [SEED], generator=generator, max_rounds=2)
@@ -249,6 +253,7 @@ def judge(scores=None):
     return Scripted(say, model="judge")
 
 
+@pytest.mark.proof("baize-self-chat", 4)
 async def test_the_row_is_the_students_response_with_the_highest_of_four_scores():
     student, judging = Scripted(ANSWERS, model="student"), judge()
     done = await run(baize_feedback, [SEED], student=student, judge=judging)

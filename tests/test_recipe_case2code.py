@@ -54,6 +54,7 @@ def returned(code, name, arguments):
 # -- outputs
 
 
+@pytest.mark.proof("case2code", 1)
 async def test_every_output_of_a_prompt_is_what_the_function_returns_for_the_input_shown():
     for seed in range(4):
         [row] = (await made(seed=seed)).rows
@@ -97,6 +98,7 @@ def unboxed():
     return Scripted(lambda q: Verdict("ok", stdout=outputs(q)))
 
 
+@pytest.mark.proof("case2code", 2)
 async def test_the_model_is_asked_for_inputs_alone_and_outputs_that_it_adds_are_ignored():
     scripted = Scripted(
         [listing([f"{e}, output=999, returns='wrong'" for e in EXAMPLES], "outputs = [999, 999, 999]\n")]
@@ -110,6 +112,7 @@ async def test_the_model_is_asked_for_inputs_alone_and_outputs_that_it_adds_are_
     assert all(case.output == returned(ADD, "add", case.arguments) for case in row.cases)
 
 
+@pytest.mark.proof("case2code", 3)
 async def test_a_function_whose_inputs_all_raise_gives_no_row_and_with_one_good_case_it_does():
     bad = [f"a={n}, b='x'" for n in range(9)]
     done = await made(examples=[*bad, "a=9, b='x'"])
@@ -263,6 +266,7 @@ def test_the_demonstration_is_right():
 # -- the prompt
 
 
+@pytest.mark.proof("case2code", 4)
 async def test_rows_of_the_same_function_under_other_seeds_have_other_templates_or_forms():
     rows = [(await made(seed=seed, sandbox=unboxed())).rows[0] for seed in (1, 2)]
     assert rows[0].prompt != rows[1].prompt

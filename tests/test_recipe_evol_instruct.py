@@ -49,6 +49,7 @@ def operation_of(question):
     return [name for name, mark in marks.items() if mark in text]
 
 
+@pytest.mark.proof("evol-instruct", 4)
 async def test_each_round_evolves_the_child_of_the_round_before_by_one_call():
     generator = model()
     done = await run(evol_instruct, [{"instruction": "q"}], generator=generator, rounds=3)
@@ -65,6 +66,7 @@ async def test_each_round_evolves_the_child_of_the_round_before_by_one_call():
     ]
 
 
+@pytest.mark.proof("evol-instruct", 1)
 async def test_a_prompt_carries_exactly_one_of_six_methods_and_over_many_rows_all_six_occur_about_equally_often():
     generator = model()
     done = await run(evol_instruct, [{"instruction": f"q{i}"} for i in range(75)], generator=generator)
@@ -78,6 +80,7 @@ async def test_a_prompt_carries_exactly_one_of_six_methods_and_over_many_rows_al
     assert counts == {name: found.count([name]) for name in OPERATIONS}
 
 
+@pytest.mark.proof("evol-instruct", 4)
 async def test_the_operation_of_a_row_is_the_one_in_the_prompt_and_is_kept_as_a_draw():
     generator = model()
     done = await run(evol_instruct, [{"instruction": "q"}], generator=generator, rounds=6)
@@ -144,6 +147,7 @@ async def test_the_answer_is_asked_for_without_the_context_of_the_evolution():
     assert evolve_prompts(generator)[0].sampling == answered[0].sampling
 
 
+@pytest.mark.proof("evol-instruct", 2)
 async def test_a_child_that_the_judge_calls_equal_is_dropped_and_its_parent_evolves_again():
     calls = []
 
@@ -180,6 +184,7 @@ async def test_a_verdict_is_read_and_one_that_cannot_be_read_drops_the_child(ver
     assert len(done.rows) == (reason is None)
 
 
+@pytest.mark.proof("evol-instruct", 3)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -104,6 +104,7 @@ def shown(done):
 # -- what rows are made of
 
 
+@pytest.mark.proof("glan", 1)
 async def test_key_concepts_are_of_their_sessions_sessions_of_the_subjects_syllabus_and_subjects_of_their_discipline():
     disciplines = {node["discipline"]: node for node in (ALGEBRA, OPTICS, CHESS)}
     done = await run(glan, disciplines.values(), target=60, **few())
@@ -123,6 +124,7 @@ async def test_key_concepts_are_of_their_sessions_sessions_of_the_subjects_sylla
     assert {row.subject for row in done.rows} == {f"{name} {n}" for name in disciplines for n in (1, 2)}
 
 
+@pytest.mark.proof("glan", 2)
 async def test_one_session_gives_one_to_five_concepts_and_two_sessions_two_to_five():
     done = await run(glan, [ALGEBRA], target=200, **few())
     counts = {1: set(), 2: set()}
@@ -162,6 +164,7 @@ async def test_a_question_is_asked_with_the_full_syllabus_and_names_sessions_and
         assert "nothing that comes later" in prompt
 
 
+@pytest.mark.proof("glan", 3)
 async def test_question_and_answer_are_two_calls_of_different_models():
     options = few()
     done = await run(glan, [ALGEBRA], target=3, **options)
@@ -176,6 +179,7 @@ async def test_question_and_answer_are_two_calls_of_different_models():
 # -- two calls for a list
 
 
+@pytest.mark.proof("glan", 3)
 async def test_subjects_and_syllabi_are_written_as_free_text_and_brought_into_a_format_by_a_second_call():
     generator = teacher()
     await run(glan, [ALGEBRA], target=1, **few(generator=generator))
@@ -257,6 +261,7 @@ async def test_disciplines_alone_are_a_taxonomy():
     assert {(row.field, row.discipline, row.subject[:3]) for row in done.rows} == {("", "物理学", "物理学")}
 
 
+@pytest.mark.proof("glan", 4)
 async def test_removing_a_field_by_vote_removes_all_rows_below_it_and_every_other_discipline_gets_rows():
     votes = [ALGEBRA, {"field": "Leisure", "keep": 1, "remove": 2}, OPTICS, CHESS, {**CHESS, "discipline": "Go"}]
     generator = teacher()

@@ -52,6 +52,7 @@ def asked(model, kind):
 # -- the instruction
 
 
+@pytest.mark.proof("magpie", 1)
 @pytest.mark.parametrize(
     ("model", "template"),
     [("qwen2-7b-instruct", QWEN2), ("smollm2-135m", SMOLLM2), ("Meta-Llama-3-8B-Instruct", LLAMA3)],
@@ -88,6 +89,7 @@ async def test_an_unknown_template_is_asked_for_before_the_first_call():
     assert not generator.questions
 
 
+@pytest.mark.proof("magpie", 1)
 async def test_a_model_without_raw_completion_is_refused_and_never_chatted_with_instead():
     generator = Scripted(lambda question: QUESTION, model="qwen2", can={"Chat"})
     with pytest.raises(BadInput, match="Complete"):
@@ -95,6 +97,7 @@ async def test_a_model_without_raw_completion_is_refused_and_never_chatted_with_
     assert not generator.questions
 
 
+@pytest.mark.proof("magpie", 2)
 @pytest.mark.parametrize(
     ("said", "instruction"),
     [
@@ -172,6 +175,7 @@ async def test_a_call_may_take_many_samples_and_each_becomes_a_row():
 # -- the answer
 
 
+@pytest.mark.proof("magpie", 3)
 async def test_the_answer_comes_from_an_ordinary_chat_at_temperature_zero():
     generator = aligned()
     done = await run(magpie, generator=generator, target=1)
@@ -286,6 +290,7 @@ def made(instruction, output="x", **columns):
     return {"instruction": instruction, "output": output, **columns}
 
 
+@pytest.mark.proof("magpie", 4)
 async def test_selection_tests_every_row_again():
     rows = [
         made("Is it good?", input_quality="good", instruct_reward=-9.0),
@@ -342,6 +347,7 @@ async def test_a_vector_of_zeros_is_near_nothing():
 # -- preference
 
 
+@pytest.mark.proof("magpie", 4)
 async def test_chosen_and_rejected_have_the_highest_and_lowest_reward_of_five_samples():
     said = iter(["two", "five", "one", "four", "three"])
     rewards = {"one": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0}

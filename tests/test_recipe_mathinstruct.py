@@ -66,6 +66,7 @@ def kinds(done):
 # -- programs
 
 
+@pytest.mark.proof("mathinstruct", 1)
 async def test_a_program_that_does_not_print_the_gold_answer_gives_no_row_and_the_rationale_stays():
     programs = {
         "print(259)": "wrong_answer",
@@ -86,6 +87,7 @@ async def test_a_program_that_does_not_print_the_gold_answer_gives_no_row_and_th
     assert done.rejects[1].details["error"] == "ZeroDivisionError"
 
 
+@pytest.mark.proof("mathinstruct", 2)
 async def test_each_program_that_is_returned_prints_the_gold_answer_when_it_is_run():
     programs = ["print(43 * 6)", "print(259)", "print(sum([43] * 6))", "print(43 + 6)"]
     done = await made(program=programs, programs_per_question=4)
@@ -202,6 +204,7 @@ async def test_a_bare_program_is_one_too():
 # -- rationales and format
 
 
+@pytest.mark.proof("mathinstruct", 3)
 async def test_pot_and_cot_rows_of_a_question_carry_different_instructions():
     done = await made()
     cot, pot = done.rows
@@ -284,6 +287,7 @@ def student(program):
     )
 
 
+@pytest.mark.proof("mathinstruct", 4)
 async def test_hybrid_decoding_gives_the_answer_of_the_rationale_exactly_where_the_program_does_not_run():
     programs = {
         "print(6 * 43)": ("pot", "258"),

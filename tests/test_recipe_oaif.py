@@ -5,6 +5,7 @@ from math import log
 import pytest
 
 from gristmill import Reply
+from gristmill.errors import Refused
 from gristmill.models.protocol import Token
 from gristmill.ops.judge import odds_of_first
 from gristmill.recipes.self_improvement.oaif import oaif
@@ -109,6 +110,21 @@ async def test_identical_answers_ask_nobody():
     judge = Scripted([])
     done = await run(oaif, PROMPTS, policy=Scripted(lambda q: "same"), annotator=judge, **SMALL)
     assert (dict(done.reject_counts), judge.questions) == ({"identical": 6}, [])
+
+
+@pytest.mark.parametrize("fails", ["policy", "annotator"])
+async def test_a_prompt_whose_call_fails_costs_that_prompt_alone(fails):
+    def refuse(script):
+        return lambda q: Refused("too long") if "Say a." in q.messages[0].content else script(q)
+
+    good = policy()
+    models = {"policy": Scripted(refuse(good._script)) if fails == "policy" else good}
+    models["annotator"] = Scripted(refuse(likes_short) if fails == "annotator" else likes_short)
+    done = await run(oaif, PROMPTS, steps=1, training={"batch_size": 2}, allow_failures=True, **models)
+    assert [(row.step, row.prompt) for row in done.rows] == [(0, "Say b.")]
+    assert [len(course.lessons) for _, course in models["policy"].courses] == [1]
+    assert (done.failed, done.exit_code) == (1, 3)
+    assert "too long" in done.failures[0].error
 
 
 async def test_an_annotator_that_says_neither_is_no_vote_for_any():

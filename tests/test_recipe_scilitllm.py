@@ -44,6 +44,7 @@ async def mend(rows=DOCUMENTS, script=corrector, judge=judging, **options):
     return done, small, large
 
 
+@pytest.mark.proof("scilitllm", 2)
 async def test_the_judge_sees_a_part_only_and_the_classifier_keeps_three_quarters_of_all():
     done, small, large = await mend(label_subset=8)
     assert (len(small.questions), len(large.questions)) == (20, 8)
@@ -64,6 +65,7 @@ async def test_the_judge_sees_a_part_only_and_the_classifier_keeps_three_quarter
     assert (again.rows, again.calls) == (done.rows, 0)
 
 
+@pytest.mark.proof("scilitllm", 4)
 async def test_a_chunk_whose_correction_fails_stays_as_it_is():
     def broken(question):
         if "number 3" in question.messages[0].content:
@@ -164,6 +166,7 @@ async def invent(script=None, judge=None, rows=PAPERS, kinds=KIND, **options):
     return done, generator, large
 
 
+@pytest.mark.proof("scilitllm", 1)
 async def test_every_prompt_holds_twenty_keywords_the_task_and_its_examples_and_more_are_asked_than_wanted():
     done, generator, _ = await invent()
     assert len(generator.questions) == 6
@@ -179,6 +182,7 @@ async def test_every_prompt_holds_twenty_keywords_the_task_and_its_examples_and_
     assert all(len(row.keywords) == 20 for row in done.rows)
 
 
+@pytest.mark.proof("scilitllm", 1)
 def test_a_temperature_of_three_draws_rare_keywords_more_often_than_one():
     table = Counter(keywords(PAPERS[0]["text"]))
     assert table == Counter({"whale": 90, "otter": 9, "newt": 1, "fe": 1})
@@ -197,6 +201,7 @@ async def test_rare_keywords_stand_in_more_prompts_with_three_than_with_one():
     assert await rare(3.0) > 3 * max(1, await rare(1.0))
 
 
+@pytest.mark.proof("scilitllm", 3)
 async def test_of_two_items_that_are_alike_one_goes():
     texts = [*(item(n) for n in range(19)), json.dumps({"text": "a" * 39 + "b 0?", "answer": LETTERS[0] * 9})]
     script = iter(texts)
@@ -222,6 +227,7 @@ async def test_alike_texts_with_different_answers_are_no_duplicates():
     assert done.rejects[0].candidate["answer"] == "zzzzzzzzx"
 
 
+@pytest.mark.proof("scilitllm", 3)
 @pytest.mark.parametrize(("total", "kept"), [(19, 0), (20, 6)])
 async def test_a_total_of_nineteen_is_dropped_and_of_twenty_kept(total, kept):
     done, _, _ = await invent(judge=totals(total))

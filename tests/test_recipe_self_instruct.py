@@ -61,6 +61,7 @@ def one_by_one(**options):
 # -- what a prompt shows
 
 
+@pytest.mark.proof("self-instruct", 2)
 async def test_prompts_show_six_seeds_and_two_machine_tasks_from_the_third_accepted_on_and_the_first_shows_eight_seeds():
     generator = model()
     done = await run(self_instruct, SEEDS, generator=generator, target=12, **one_by_one())
@@ -244,6 +245,7 @@ async def test_a_fit_instruction_at_the_limits_passes(instruction):
     assert not done.rejects
 
 
+@pytest.mark.proof("self-instruct", 1)
 async def test_an_instruction_too_similar_to_a_seed_an_accepted_one_or_one_of_its_reply_is_rejected():
     metal = "Name the three rarest metals found on Earth"
     replies = [
@@ -278,6 +280,7 @@ async def test_a_rejected_instruction_does_not_stand_in_the_way_of_others():
     assert [r.candidate for r in done.rejects] == [second]
 
 
+@pytest.mark.proof("self-instruct", 1)
 async def test_exactly_the_threshold_is_too_similar():
     seven_of_ten = "Aa bb cc dd ee ff gg {0}1 {0}2 {0}3"
     reply = f" {seven_of_ten.format('x')}\n10. {seven_of_ten.format('y')}"
@@ -302,6 +305,7 @@ async def test_a_row_keeps_its_ten_most_similar_instructions_and_the_mean():
 # -- kinds and instances
 
 
+@pytest.mark.proof("self-instruct", 3)
 async def test_a_classification_task_gets_the_output_first_template_and_its_label_comes_before_its_input():
     raw = "Class label: spam\nMessage: You won!\nClass label: no spam\nMessage: See you at noon."
     generator = model([" Tell whether the message is spam"], kind=" Yes", instances=raw)
@@ -390,6 +394,7 @@ async def answered_by(instances, kind=" No", **options):
     ]
 
 
+@pytest.mark.proof("self-instruct", 4)
 async def test_the_same_input_with_two_outputs_costs_all_rows_of_the_instruction():
     rows, rejects = await answered_by("Example 1\nx\nOutput: 1\nExample 2\ny\nOutput: 2\nExample 3\nx\nOutput: 3")
     assert rows == []

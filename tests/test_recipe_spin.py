@@ -3,6 +3,7 @@
 import pytest
 
 from gristmill import BadInput
+from gristmill.errors import Refused
 from gristmill.recipes.self_improvement.spin import spin
 from gristmill.testing import Scripted, replay, run
 
@@ -72,6 +73,15 @@ async def test_an_answer_that_is_the_persons_own_teaches_nothing_and_is_left_out
         spin, ROWS, player=Scripted(lambda q: " " if "two" in q.messages[0].content else "Uno."), iterations=1
     )
     assert dict(empty.reject_counts) == {"empty": 1}
+
+
+async def test_a_prompt_whose_call_fails_costs_that_prompt_alone():
+    model = Scripted(lambda q: Refused("too long") if "one" in q.messages[0].content else "Dos.")
+    done = await run(spin, ROWS, player=model, iterations=2, allow_failures=True)
+    assert [(row.iteration, row.rejected) for row in done.rows] == [(0, "Dos."), (1, "Dos.")]
+    assert [len(course.lessons) for _, course in model.courses] == [1, 2]
+    assert (done.failed, done.exit_code) == (2, 3)
+    assert all("too long" in failure.error for failure in done.failures)
 
 
 async def test_more_prompts_than_an_iteration_takes_are_drawn_anew():

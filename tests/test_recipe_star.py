@@ -3,7 +3,7 @@
 import pytest
 
 from gristmill import BadInput
-from gristmill.errors import TrainingFailed
+from gristmill.errors import Refused, TrainingFailed
 from gristmill.recipes.self_improvement.star import FORMS, StarQuestion, shipped, star
 from gristmill.testing import Scripted, replay, run
 
@@ -130,6 +130,25 @@ async def test_a_replay_asks_and_trains_nothing():
     nobody = Scripted()
     again = await replay(done, model=nobody)
     assert (again.rows, again.rejects, nobody.courses) == (done.rows, done.rejects, [])
+
+
+async def test_a_question_whose_call_fails_costs_that_question_alone():
+    model = Scripted(says(river="A bridge (a).", bird=Refused("too long")))
+    done = await run(star, [NEST, BRIDGE], student=model, iterations=2, allow_failures=True, **CALM)
+    assert [(row.iteration, "river" in row.prompt) for row in done.rows] == [(1, True), (2, True)]
+    assert [len(course.lessons) for _, course in model.courses] == [1, 1]
+    assert [(r.iteration, r.questions, r.solved) for r in done.iterate("star_round")] == [(1, 2, 1), (2, 2, 1)]
+    assert (done.failed, done.exit_code) == (2, 3)
+    assert all("too long" in failure.error for failure in done.failures)
+
+
+async def test_a_call_that_fails_on_a_dev_question_says_nothing_of_the_accuracy():
+    model = Scripted(says(river="A bridge (a).", bird=Refused("too long")))
+    done = await run(star, [BRIDGE], student=model, dev=[NEST, BRIDGE], iterations=1, allow_failures=True, **CALM)
+    assert [r.accuracy for r in done.iterate("star_round")] == [1.0]
+    none = await run(star, [BRIDGE], student=model, dev=[NEST], iterations=2, allow_failures=True, **CALM)
+    assert [r.accuracy for r in none.iterate("star_round")] == [None, None]
+    assert (done.failed, none.failed) == (1, 2)
 
 
 async def test_an_iteration_in_which_nothing_is_right_stops_and_says_so():

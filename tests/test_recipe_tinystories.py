@@ -58,6 +58,7 @@ def instructed(done):
 # -- the prompt
 
 
+@pytest.mark.proof("tinystories", 1)
 async def test_a_prompt_holds_a_word_of_each_part_of_speech_from_the_vocabulary_and_the_triples_differ():
     model = teller()
     await run(tinystories, generator=model, units=60, **WORDS)
@@ -112,6 +113,7 @@ async def test_the_number_of_features_can_be_chosen():
         await run(tinystories, generator=model, units=1, max_features=7)
 
 
+@pytest.mark.proof("tinystories", 3)
 async def test_a_row_records_the_words_and_features_of_the_prompt_that_made_it():
     model = teller()
     done = await run(tinystories, generator=model, units=40, concurrency=1)
@@ -126,6 +128,7 @@ async def test_a_row_records_the_words_and_features_of_the_prompt_that_made_it()
 # -- what is dropped
 
 
+@pytest.mark.proof("tinystories", 2)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_story_that_leaves_out_one_of_its_words_is_not_returned(kind):
     model = teller(lambda story, question: story_of(question, leave_out=[kind]))
@@ -222,6 +225,7 @@ def header_of(row):
     return {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in lines}
 
 
+@pytest.mark.proof("tinystories", 4)
 async def test_a_header_is_a_random_subset_of_the_four_kinds_followed_by_the_story():
     done = await run(tinystories, generator=teller(), units=120, instruct=True)
     rows = instructed(done)
@@ -234,6 +238,7 @@ async def test_a_header_is_a_random_subset_of_the_four_kinds_followed_by_the_sto
     assert len({tuple(header) for header in headers if len(header) == 2}) > 8  # in any order
 
 
+@pytest.mark.proof("tinystories", 4)
 async def test_a_header_says_what_the_story_was_made_of_and_its_sentence_stands_in_the_story_exactly():
     done = await run(tinystories, generator=teller(summary="Tom  saw\nsomething."), units=80, instruct=True)
     for story, row in zip(done.rows, instructed(done), strict=True):
