@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Sequence
+
+from rapidfuzz.distance import Levenshtein
 
 FENCED = re.compile(
     r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
@@ -33,3 +36,19 @@ def parsed(code: str) -> ast.Module | None:
             return ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
+
+
+def syntax(tree: ast.AST) -> list[str]:
+    """The kinds of a tree's nodes, each before those that it holds: code without its names, values and layout."""
+    kinds = []
+    left = [tree]
+    while left:  # not by recursion: a long sum is a deep tree
+        node = left.pop()
+        kinds.append(type(node).__name__)
+        left += reversed(list(ast.iter_child_nodes(node)))
+    return kinds
+
+
+def match_rate(one: Sequence[str], other: Sequence[str]) -> float:
+    """How much of two trees is alike, 0 to 1: 1 - edit distance of what `syntax` gives / the longer one's length."""
+    return float(Levenshtein.normalized_similarity(one, other))

@@ -1,7 +1,7 @@
-"""Small models on top of embeddings (scikit-learn, extra `learn`): a classifier, and a regression of scores.
+"""Small models on top of embeddings (scikit-learn, extra `learn`): a classifier, a regression of scores, a random forest.
 
-Promised: a head is fitted once; its weights are journaled as plain numbers and kept as an artefact, so a replay fits
-nothing and predicts the same. No pickle.
+Promised: a head is fitted once; its weights (of a forest: what it says of each row) are journaled as plain numbers and
+kept as an artefact, so a replay fits nothing and predicts the same. No pickle.
 """
 
 from __future__ import annotations
@@ -82,6 +82,45 @@ async def regression(
         return {"classes": [], "weights": [found.coef_.tolist()], "bias": [float(found.intercept_)]}
 
     return await _kept(run, "regression", fit, digest_of(vectors), list(map(float, scores)), penalty)
+
+
+async def forest(
+    run: Run,
+    vectors: Vectors,
+    taught: Sequence[int],
+    labels: Sequence[str],
+    label: str,
+    *,
+    trees: int = 100,
+    seed: int = 0,
+) -> tuple[list[float], Artefact]:
+    """How sure a random forest is that each row has a label, 0 to 1; and what it said, as an artefact.
+
+    Args:
+        vectors: of all rows.
+        taught: numbers of the rows that it learns from.
+        labels: of these. Where all are the same it is sure of all rows, one way or the other.
+        label: which one is asked about.
+
+    Raises:
+        ValueError: nothing was labelled.
+    """
+    if not len(labels):
+        raise ValueError("a forest needs labelled rows, and there are none")
+
+    def grow(*_: Any) -> list[float]:
+        from sklearn.ensemble import RandomForestClassifier
+
+        if len(set(labels)) == 1:
+            return [float(labels[0] == label)] * len(vectors)
+        found = RandomForestClassifier(trees, random_state=seed).fit(vectors[list(taught)], list(labels))
+        if label not in found.classes_:
+            return [0.0] * len(vectors)
+        shares: list[float] = found.predict_proba(vectors)[:, list(found.classes_).index(label)].tolist()
+        return shares
+
+    said = await run.once("forest", grow, digest_of(vectors), list(taught), list(labels), label, trees, seed)
+    return said, await run.artefact("forest", {"taught": list(taught), "labels": list(labels), "said": said})
 
 
 def labels_of(head: Head, vectors: Vectors) -> list[str]:
