@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Literal
 
 from gristmill import packages
 from gristmill.ops.ask import Bad
+
+DECLARATION = re.compile(r"\A\s*<\?xml\b[^>]*>", re.IGNORECASE)
+"""Of XHTML; it would be read as text."""
 
 
 def require() -> None:
@@ -33,7 +37,8 @@ def markdown(html: str, *, escape: bool = True, headings: Literal["underlined", 
             # Of a text that is an address or a file's name alone, and of XHTML: both are read as they should be.
             warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
             warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-            made = markdownify(html, escape_underscores=escape, escape_asterisks=escape, heading_style=headings)
+            bare = DECLARATION.sub("", html)
+            made = markdownify(bare, escape_underscores=escape, escape_asterisks=escape, heading_style=headings)
     except (ParserRejectedMarkup, AssertionError, RecursionError) as error:
         raise Bad("parser_error", error=f"{type(error).__name__}: {error}"[:200]) from None
     return str(made).strip()
