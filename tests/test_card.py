@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,14 +15,18 @@ import pytest
 import gristmill
 from gristmill import BadInput, Chain, Chat, Completion, Document, Labelled, Row, Rows, Run, recipe
 from gristmill.check import SUITE, check, facts, open_set
+from gristmill.cli import main
 from gristmill.execute import looking
 from gristmill.export import card
 from gristmill.export.card import check_card, exportable, renew, write_quality
 from gristmill.export.croissant import problems
 from gristmill.export.facts import facts_of, unbalanced
 from gristmill.ops.prompts import Prompt
+from gristmill.printing import facts as summary
+from gristmill.printing import report
+from gristmill.quality import values
 from gristmill.quality.values import Found, Measure
-from gristmill.testing import Scripted, folder, run
+from gristmill.testing import Scripted, folder, replay, run
 from recipes_for_tests import growing, two_calls
 
 ASK = Prompt("Ask about {number}, in 40 words.")
@@ -106,6 +111,52 @@ async def two_tables(run: Run) -> AsyncIterator[Labelled | Document]:
     """Rows of two types."""
     yield Labelled(text="good", label="yes")
     yield Document("a text")
+
+
+class Said(Completion, kw_only=True):
+    """A row of a loop."""
+
+    iteration: int
+
+
+class Round(Row):
+    """What a round came to."""
+
+    round: int
+    loss: float
+
+
+class Tale(Completion):
+    """A row that does not say of which round it is."""
+
+
+def tell(number: int, words: int) -> str:
+    """40 words by chance out of so many."""
+    return " ".join(f"w{random.Random(f'{number} {place}').randrange(words)}" for place in range(40))
+
+
+@recipe("looping")
+async def looping(
+    rows: Rows[Completion], run: Run, *, words: tuple[int, ...] = (2000, 200, 20), each: int = 20
+) -> AsyncIterator[Said]:
+    """Rounds, each of texts of fewer different words than the one before."""
+    for iteration, many in enumerate(words, start=1):
+        for number in range(each):
+            made = Said("Go on.", tell(100 * iteration + number, many), iteration=iteration)
+            run.link(made, rows[0])
+            yield made
+
+
+@recipe("handing-down")
+async def handing_down(rows: Rows[Completion], run: Run, *, generations: int = 3) -> AsyncIterator[Tale]:
+    """Rows that are made of the rows before."""
+    parents: list[Row] = [rows[0]]
+    for generation in range(generations):
+        children = [Tale("Go on.", tell(100 * generation + number, 2000)) for number in range(20)]
+        for child in children:
+            run.link(child, parents[0])
+            yield child
+        parents = children
 
 
 def says(question):
@@ -400,6 +451,105 @@ async def test_generations_are_counted_over_the_rows_that_were_kept(done):
     assert "2 rows, of which 0 are synthetic" in (kept.folder / "README.md").read_text()
 
 
+# -- rounds
+
+SEED = [{"prompt": "Go on.", "completion": "And so it went."}]
+
+
+async def test_rows_of_a_loop_have_their_diversity_by_round_and_a_fall_is_a_warning(capsys):
+    made = await run(looping, SEED)
+    found = load(made.folder)["facts"]["rounds"]
+    assert found["by"] == "iteration"
+    assert [(one["round"], one["rows"]) for one in found["rounds"]] == [(1, 20), (2, 20), (3, 20)]
+    first, second, third = (one["distinct_2"] for one in found["rounds"])
+    assert first > second > third
+    assert third < 0.8
+    assert found["token_budget"] == 20 * 42 // 2  # half of a round, the same for all
+    assert found["falls"]
+    assert found["slope"]["high"] < found["slope"]["null"]
+    text = (made.folder / "README.md").read_text()
+    assert "Diversity by round (`iteration`): distinct-2" in text
+    assert f"at {found['token_budget']} tokens of each." in text
+    assert f"| 3 | 20 | {values.number(third)} |" in text
+    assert "Warning: diversity falls from round to round" in text
+    assert check_card(made.folder) == []
+    report(made)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"round rows distinct-2 (420 tokens) 1 20 {values.number(first)}" in shown
+    assert f"3 20 {values.number(third)}" in shown
+    assert "Warning: diversity falls from round to round" in shown
+    assert summary(made)["rounds"] == found
+    again = await replay(made)
+    assert again.rounds == made.rounds == found
+
+
+async def test_rounds_that_are_as_diverse_as_each_other_have_their_table_and_no_warning(capsys):
+    made = await run(looping, SEED, words=[500, 500, 500])
+    found = load(made.folder)["facts"]["rounds"]
+    assert not found["falls"]
+    text = (made.folder / "README.md").read_text()
+    assert "No clear fall: distinct-2 changes by" in text
+    assert "Warning" not in text
+    report(made)
+    assert "Warning" not in capsys.readouterr().out
+
+
+async def test_a_number_of_the_rounds_that_was_changed_by_hand_is_found():
+    made = await run(looping, SEED)
+    path = made.folder / "README.md"
+    path.write_text(path.read_text().replace("| 3 | 20 | ", "| 3 | 20 | 1", 1))
+    assert len(check_card(made.folder)) == 1
+
+
+async def test_generations_of_the_lineage_are_rounds_where_no_column_says_more():
+    made = await run(handing_down, SEED)
+    found = load(made.folder)["facts"]
+    assert found["generations"] == {"1": 20, "2": 20, "3": 20}
+    assert found["rounds"]["by"] == "lineage.generation"
+    assert [(one["round"], one["rows"]) for one in found["rounds"]["rounds"]] == [(1, 20), (2, 20), (3, 20)]
+    assert all(one["distinct_2"] > 0.9 for one in found["rounds"]["rounds"])
+
+
+async def test_rows_that_were_not_made_in_rounds_have_no_such_table(done, capsys):
+    assert load(done)["facts"]["rounds"] is None
+    assert "Diversity by round" not in (done / "README.md").read_text()
+    one = await run(looping, SEED, words=[500])
+    assert one.rounds is None
+    report(one)
+    assert "distinct-2" not in capsys.readouterr().out
+
+
+async def test_a_round_of_few_words_is_told_without_a_figure_and_changes_no_other():
+    made = await run(looping, SEED, words=[500, 500], each=2)
+    found = load(made.folder)["facts"]["rounds"]
+    assert [one["distinct_2"] for one in found["rounds"]] == [None, None]
+    text = (made.folder / "README.md").read_text()
+    assert "| 2 | 2 | not measured |" in text
+    assert "Whether it falls is not known: a slope takes two rounds of 100 tokens or more" in text
+    assert check_card(made.folder) == []
+
+
+async def test_of_a_large_round_some_rows_are_read_and_all_are_counted(monkeypatch):
+    monkeypatch.setattr("gristmill.export.facts.SAMPLED", 5)
+    made = await run(looping, SEED)
+    found = load(made.folder)["facts"]["rounds"]
+    assert [one["rows"] for one in found["rounds"]] == [20, 20, 20]
+    assert found["token_budget"] == 5 * 42 // 2
+    assert found["falls"]
+
+
+async def test_a_table_without_text_has_no_diversity():
+    @recipe("counting")
+    async def counting(rows: Rows[Completion], run: Run) -> AsyncIterator[Round]:
+        """Numbers alone."""
+        for number in (1, 2, 3):
+            made = Round(round=number, loss=0.5)
+            run.link(made, rows[0])
+            yield made
+
+    assert (await run(counting, SEED)).rounds is None
+
+
 async def test_the_budget_and_what_was_spent_are_shown(done):
     made = await run(two_calls, SEEDS, model=Scripted(says), max_tokens=1_000_000, max_cost=12.5)
     text = (made.folder / "README.md").read_text()
@@ -586,10 +736,15 @@ async def test_size_categories(done, rows, size):
     assert f"size_categories:\n- {size}\n" in card.render(found, {})
 
 
-async def test_export_needs_licence_terms_and_counts(done):
+async def test_export_needs_what_people_must_write_terms_and_counts(done):
     assert exportable(done) == [
-        "licence: card.toml names none",
+        "purpose: card.toml says nothing of it",
+        "out_of_scope: card.toml says nothing of it",
+        "limits: card.toml says nothing of it",
+        "licence: card.toml says nothing of it",
         "model terms: card.toml says nothing of scripted:scripted in [terms]",
+        "croissant.json: the dataset has no license",
+        "croissant.json: the dataset has no creator",
     ]
     (done / "card.toml").write_text(WRITTEN)
     renew(done)
@@ -601,6 +756,67 @@ async def test_export_needs_licence_terms_and_counts(done):
     assert said.startswith("counts: README.md:")
     made = await gristmill.arun(odd, seeds=[{"prompt": "2"}], out=folder())
     assert "counts: there are no rows" in exportable(made.folder)
+
+
+def command(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["card", *args])
+    return caught.value.code
+
+
+async def test_the_command_writes_the_card_anew_and_says_what_it_lacks(done, capsys):
+    kept = {name: (done / name).read_bytes() for name in ("README.md", "card.json", "croissant.json")}
+    assert command(str(done)) == 0
+    shown = capsys.readouterr().out
+    assert "purpose: card.toml says nothing of it" in shown
+    assert "was written; it is not complete" in shown
+    assert {name: (done / name).read_bytes() for name in kept} == kept
+    (done / "card.toml").write_text(WRITTEN)
+    assert command(str(done)) == 0
+    assert "was written; it is complete" in capsys.readouterr().out
+    assert "Teaching a model" in (done / "README.md").read_text()
+    assert load(done, "croissant.json")["license"] == "CC-BY-4.0"
+
+
+async def test_the_command_checks_the_card_without_writing_and_ends_with_5_where_it_lacks_something(done, capsys):
+    (done / "card.toml").write_text(WRITTEN)
+    before = (done / "README.md").read_bytes()
+    assert command(str(done), "--check") == 5
+    assert "card.toml was changed after the card was written" in capsys.readouterr().out
+    assert (done / "README.md").read_bytes() == before
+    assert command(str(done)) == 0
+    assert command(str(done), "--check") == 0
+    capsys.readouterr()
+    found = load(done, "croissant.json")
+    del found["recordSet"][0]["key"]
+    (done / "croissant.json").write_text(json.dumps(found))
+    assert command(str(done), "--check", "--json") == 5
+    assert json.loads(capsys.readouterr().out)["missing"] == ["counts: croissant.json is not that of card.json"]
+    (done / "card.toml").write_text("purpose = 3")
+    assert command(str(done), "--check") == 1
+
+
+async def test_the_command_says_what_check_found_and_that_a_signature_is_old(done, capsys):
+    write_quality(done, facts(check(open_set(done), only=["duplicates"])))
+    (done / "README.md").write_text("lost")
+    (done / "manifest.sig").write_text("{}")
+    assert command(str(done)) == 0
+    assert f"gristmill sign {done} --key KEY" in capsys.readouterr().out
+    assert "Exact and near duplicates: fine." in (done / "README.md").read_text()
+
+
+async def test_without_a_card_the_command_says_how_one_is_made(tmp_path, capsys):
+    for _ in ("no card", "half a card"):
+        for args in ([], ["--check"]):
+            assert command(str(tmp_path), *args) == 1
+            assert "gristmill resume" in capsys.readouterr().err
+        (tmp_path / "card.json").write_text("{")
+
+
+async def test_a_report_that_is_cut_off_is_said_with_the_way_to_write_it_anew(done, capsys):
+    (done / "report.json").write_text("{")
+    assert command(str(done)) == 1
+    assert f"`gristmill check {done}` writes it anew" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("name", ["openai:gpt-4o@https://x.org/v1,key=KEY", "openai:gpt-4o@https://x.org/v1", "openai:gpt-4o", "gpt-4o"])  # fmt: skip

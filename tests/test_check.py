@@ -3,13 +3,31 @@
 import json
 import random
 import re
+from importlib.util import find_spec
 
 import pytest
 
-from gristmill import BadInput, Document
-from gristmill.check import SUITE, Bar, bar, benchmark, by_gravity, check, fails, open_set, seeds_of
+from gristmill import BadInput, Document, recipes
+from gristmill.check import (
+    SUITE,
+    Bar,
+    _measures,
+    bar,
+    benchmark,
+    by_gravity,
+    check,
+    fails,
+    known,
+    open_set,
+    seeds_of,
+    sources_of,
+)
 from gristmill.cli import main
+from gristmill.engine.folder import keep_input
+from gristmill.execute import Config, StepConfig
+from gristmill.quality.collapse import cap
 from gristmill.quality.embed import Embedder, hashed
+from gristmill.quality.licence import Parent
 from gristmill.quality.sets import of_records, of_texts
 from gristmill.quality.values import Rule
 from gristmill.report.page import page
@@ -137,8 +155,51 @@ def test_of_prompts_and_responses_a_bar_means_the_responses_unless_it_says_so():
     assert fails(done, [bar("distinct_1<0")]) == []
 
 
-def test_what_was_not_measured_does_not_clear_its_bar():
-    assert "not measured" in fails(checked(), [bar("contamination>0")])[0]
+@pytest.mark.parametrize("name", ["contamination", "benchmark_13gram", "rows_hit_ngram_13"])
+def test_what_was_not_measured_does_not_clear_its_bar(name):
+    [missed] = fails(checked(), [bar(f"{name}>0")])
+    assert missed.startswith(f"{name}>0: not measured.")
+    assert "--against" in missed
+
+
+def test_a_bar_on_a_check_that_was_left_out_is_missed_too():
+    done = checked(only=["lexical-diversity"])
+    for name in ("near_duplicate", "pii_rate_email", "duplicates", "pii_rate"):
+        [missed] = fails(done, [bar(f"{name}>5%")])
+        assert "not measured" in missed
+        assert "left out" in missed
+    [missed] = fails(done, [bar("distinct_9<0.1")])
+    assert "this set gives no such figure" in missed
+
+
+def test_a_kind_of_personal_data_that_nobody_found_has_a_rate_of_0():
+    done = checked(only=["personal-data"])
+    assert fails(done, [bar("pii_rate_card>0"), bar("pii_rate_iban>0")]) == []
+    assert fails(done, [bar("pii_rate_email>0")]) == ["pii_rate_email>0: it is 0.012"]
+
+
+def test_every_measure_of_the_suite_is_one_that_a_bar_may_name():
+    rows = [
+        {"prompt": f"Tell of the nurse, {'she' if n % 2 else 'he'} {sentence(n, 8)}", "completion": sentence(n + 500),
+         "label": "ab"[n % 2], "iteration": n % 3, "licence": "MIT", "judge": "ab"[n % 2], "human": "ab"[n // 2 % 2]}
+        for n in range(150)
+    ]  # fmt: skip
+    other = of_records([{"prompt": sentence(n + 700, 8), "completion": sentence(n + 900)} for n in range(150)], "other")
+    given = {
+        "reference": other,
+        "benchmarks": {"rivers": [ITEM]},
+        "private": other,
+        "holdout": of_texts(texts(60, 3000)),
+    }
+    carried = set()
+    for data in (of_records(rows, "rows"), faulty()):
+        for name, found in checked(data, **given).found.items():
+            carried.add(name)
+            for measure in found.measures:
+                assert known([Bar(measure.name, above=True, limit=0.0, percent=False)]), f"{name}: {measure.name}"
+                own = next(one for one in SUITE if one.name == name)
+                assert _measures(own, measure.name), f"{name}: {measure.name}"
+    assert carried == {one.name for one in SUITE}
 
 
 # -- sets of every kind
@@ -234,7 +295,7 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-QUICK = ["--skip", "semantic-diversity", "--skip", "poison", "--skip", "toxicity"]
+QUICK = ["--skip", "semantic-diversity", "--skip", "poison", "--skip", "toxicity", "--pii", "light"]
 
 
 def command(*args: str) -> int:
@@ -260,11 +321,259 @@ def test_a_missed_bar_ends_with_5_and_a_wrong_one_before_anything_is_measured(fi
     assert not (files / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("duplicate>3", "duplicates"),
+        ("exact_copyy>3", "exact_copy"),
+        ("self_blue>0.5", "self_bleu"),
+        ("nonsense>1", ""),
+    ],
+)
+def test_a_bar_with_a_name_that_nothing_has_is_refused_before_anything_is_measured(files, capsys, wrong, meant):
+    assert command("rows.jsonl", "--fail-on", "contamination>0", "--fail-on", wrong, *QUICK) == 1
+    told = capsys.readouterr().err
+    assert f"--fail-on {wrong}" in told
+    assert meant in told
+    assert " ..." not in told  # no check was begun
+    assert not (files / "report.html").exists()
+
+
+def test_what_was_found_is_written_and_shown_before_a_bar_is_held_against_it(files, capsys, monkeypatch):
+    def fall(*_):
+        raise BadInput("the bars fell")
+
+    monkeypatch.setattr("gristmill.report.command.fails", fall)
+    assert command("rows.jsonl", "--against", "exam.jsonl", "--fail-on", "contamination>0", *QUICK) == 1
+    shown = capsys.readouterr()
+    assert "Benchmark items in the data" in shown.out
+    assert "the bars fell" in shown.err
+    assert "benchmark 13gram" in (files / "report.html").read_text()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_page_that_cannot_be_written_costs_no_figure(files, capsys, monkeypatch, form):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gristmill.report.command.write_report", full)
+    assert command("rows.jsonl", "--only", "duplicates", *form) == 1
+    shown = capsys.readouterr()
+    assert "No space left on device" in shown.err
+    if form:
+        found = json.loads(shown.out)
+        assert (found["report"], [flag["row"] for flag in found["flags"]]) == (None, [80])
+    else:
+        assert "1 of 83 rows: exact copy" in " ".join(shown.out.split())
+
+
+def test_a_place_where_no_page_can_be_is_refused_before_anything_is_measured(files, capsys):
+    for wrong in ("no/such/page.html", "."):
+        assert command("rows.jsonl", "--report", wrong, *QUICK) == 1
+        told = capsys.readouterr().err
+        assert f"--report {wrong}" in told
+        assert " ..." not in told
+
+
 def test_json_has_every_flag_by_row(files, capsys):
-    assert command("rows.jsonl", "--json", "--only", "personal-data") == 0
+    assert command("rows.jsonl", "--json", "--only", "personal-data", "--pii", "light") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(flag["reason"], flag["row"]) for flag in found["flags"]] == [("personal_data", 82)]
     assert found["rows"] == 83
+
+
+def names_of(capsys, *args: str) -> str:
+    assert command("people.jsonl", "--json", "--only", "personal-data", *args) == 0
+    [found] = json.loads(capsys.readouterr().out)["checks"]
+    return found["settings"]["names"]
+
+
+def test_names_are_looked_for_by_presidio_where_it_is_installed_and_the_set_is_small(files, capsys, monkeypatch):
+    told = ["Robert Miller came home.", "Nothing is here.", "Ann wrote to ann.k@corp-mail.net from Berlin."]
+    (files / "people.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in told))
+    assert names_of(capsys, "--pii", "light") == ""
+    assert names_of(capsys).startswith("presidio 2.")
+    assert names_of(capsys, "--pii", "presidio").startswith("presidio 2.")
+    command("people.jsonl", "--json", "--only", "personal-data")
+    flags = {(flag["row"], flag["reason"]) for flag in json.loads(capsys.readouterr().out)["flags"]}
+    assert {(0, "person_named"), (2, "personal_data")} <= flags
+    assert not any(row == 1 for row, _ in flags)
+    monkeypatch.setattr("gristmill.report.command.SMALL", 2)
+    assert names_of(capsys) == ""
+    assert names_of(capsys, "--pii", "presidio").startswith("presidio 2.")
+    command("people.jsonl", "--only", "personal-data")
+    assert "--pii presidio does" in capsys.readouterr().err
+    monkeypatch.setattr("gristmill.report.command.SMALL", 5000)
+    monkeypatch.setattr("gristmill.report.command.presidio_is_there", lambda: False)
+    assert names_of(capsys) == ""
+
+
+def test_presidio_that_was_asked_for_and_is_not_there_is_said_before_anything_is_measured(files, capsys, monkeypatch):
+    there = find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "presidio_analyzer" else there(name))
+    assert command("rows.jsonl", "--pii", "presidio", "--only", "personal-data") == 1
+    told = capsys.readouterr().err
+    assert "pip install 'gristmill[presidio]'" in told
+    assert " ..." not in told
+
+
+# -- of runs
+
+
+@pytest.fixture
+async def made(tmp_path):
+    """The folder of a run: 13 rows of one model, from seeds that are nobody's."""
+    questions = [{"question": f"What is {sentence(n, 12)} {n}"} for n in range(1, 16)]
+    return (await run(two_calls, questions, model=Scripted(lambda q: f"It is {sentence(len(str(q)), 12)}."))).folder
+
+
+async def test_the_generation_of_a_row_is_kept_and_nothing_else_of_its_lineage(made):
+    data = open_set(made)
+    assert [record["lineage"] for record in data.records] == [{"generation": 1}] * len(data)
+    assert "lineage" not in data.facets()
+    assert not any(data.records[0]["id"] in text for text in data.texts)
+
+
+async def test_rows_that_are_too_many_generations_from_people_are_flagged_in_a_run(made):
+    data = open_set(made)
+    assert len(checked(data, only=["collapse"], rules=[cap(0)]).flags) == len(data)
+    done = checked(data, only=["collapse"], rules=[cap(1)])
+    assert done.flags == []
+    assert states(done)["collapse"] == "not measured"  # there are no rounds to compare
+    assert fails(done, [bar("max_generation>1")]) == []
+    assert fails(done, [bar("max_generation>0")]) == ["max_generation>0: it is 1"]
+
+
+async def test_the_terms_of_the_models_and_seeds_of_a_run_are_its_rows_licences(made):
+    def of(terms: str):
+        (made / "card.toml").write_text(terms)
+        done = checked(open_set(made), sources=sources_of(made), only=["licence"])
+        blocked = {(one["parent"], one["reason"]) for one in done.found["licence"].tables["blocked_by"]}
+        return states(done)["licence"], blocked
+
+    unknown = {("scripted:scripted", "unknown"), ("seeds (given from Python)", "unknown")}
+    assert of("") == ("look", unknown)
+    assert of("[terms]\nscripted = 'Apache-2.0'\nseeds = 'CC0-1.0'") == ("fine", set())
+    assert of("[terms]\nscripted = 'LicenseRef-OpenAI-Terms'\nseeds = 'CC0-1.0'") == (
+        "look",
+        {("scripted:scripted", "competing")},
+    )
+    assert of("[terms]\nscripted = 'MIT'\nseeds = 'CC-BY-NC-4.0'")[1] == {
+        ("seeds (given from Python)", "non_commercial")
+    }
+    assert of("[terms]\nscripted = 'as on their web page'\nseeds = 'MIT'")[1] == {("scripted:scripted", "unreadable")}
+
+
+async def test_what_is_copied_from_seeds_that_are_not_free_is_found_once_their_licence_is_known(tmp_path):
+    text = f"{sentence(1, 80)} 1"
+    done = await run(two_calls, [{"question": text}], model=Scripted(lambda q: text))
+    for licence, hits in (("CC-BY-SA-4.0", 1), ("CC0-1.0", 0), ("", 0)):
+        (done.folder / "card.toml").write_text(f"[terms]\nscripted = 'MIT'\nseeds = '{licence}'")
+        found = checked(open_set(done.folder), sources=sources_of(done.folder), only=["licence"])
+        assert len({flag.row for flag in found.flags if flag.reason == "copied_from_source"}) == hits
+
+
+def config(monkeypatch, tmp_path, models: dict[str, list[str]], seeds: str = "") -> list[Parent]:
+    known = Config(steps=[StepConfig(recipe="two-calls", name="two-calls", models=models)], seeds=seeds)
+    monkeypatch.setattr("gristmill.check.config_of", lambda folder: known)
+    return sources_of(tmp_path)
+
+
+def test_models_that_are_known_have_their_terms_and_tools_have_none(tmp_path, monkeypatch):
+    models = {
+        "a": ["embedded:smollm2-135m-instruct"],
+        "b": ["openai:gpt-4o-mini,key=MINE", "openai:gpt-4o@https://elsewhere.org/v1"],
+        "c": ["annotator:openai:gpt-4o", "sandbox:python", "people:anyone", "sentence-transformers:some/where"],
+    }
+    assert [(one.id, one.licence, one.role) for one in config(monkeypatch, tmp_path, models)] == [
+        ("embedded:smollm2-135m-instruct", "Apache-2.0", "wrote"),
+        ("openai:gpt-4o-mini,key=MINE", "LicenseRef-OpenAI-Terms", "wrote"),
+        ("openai:gpt-4o@https://elsewhere.org/v1", "", "wrote"),
+        ("annotator:openai:gpt-4o", "LicenseRef-OpenAI-Terms", "wrote"),
+    ]
+    (tmp_path / "card.toml").write_text('[terms]\n"openai:gpt-4o-mini" = "MIT"')
+    assert config(monkeypatch, tmp_path, models)[1].licence == "MIT"  # what people write goes first
+
+
+def test_seeds_that_ship_are_free_and_all_that_a_run_read_counts(tmp_path, monkeypatch):
+    for name in ("seeds", "corpus"):
+        keep_input(tmp_path, name, [Document(text="a text")])
+    shipped = str(recipes.DATA / "star_sums.jsonl")
+    assert [(one.id, one.licence) for one in config(monkeypatch, tmp_path, {}, shipped)] == [
+        ("corpus", ""),
+        (f"seeds ({shipped})", "CC0-1.0 OR Apache-2.0"),
+    ]
+    assert config(monkeypatch, tmp_path, {}, "own/star_sums.jsonl")[1].licence == ""
+    (tmp_path / "card.toml").write_text("[terms]\ncorpus = 'CC-BY-4.0'")
+    assert config(monkeypatch, tmp_path, {}, shipped)[0].licence == "CC-BY-4.0"
+
+
+async def test_the_command_knows_the_terms_of_a_run_and_the_card_says_what_came_of_it(made, capsys):
+    (made / "card.toml").write_text("[terms]\nscripted = 'MIT'\nseeds = 'CC-BY-NC-4.0'")
+    assert command(str(made), "--only", "licence", "--only", "collapse", "--fail-on", "max_generation>0") == 5
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "13 of 13 rows: licence conflict" in shown
+    assert "missed: max_generation>0: it is 1" in shown
+    card = (made / "README.md").read_text()
+    assert "Licences and terms: look. 13 of 13 rows: licence conflict" in card
+    assert "| seeds | CC-BY-NC-4.0 |" in card
+
+
+async def test_a_card_that_cannot_be_written_is_told_before_anything_is_measured(made, capsys):
+    (made / "card.toml").write_text("purpos = 'x'")
+    assert command(str(made), "--only", "duplicates") == 1
+    told = capsys.readouterr().err
+    assert "unknown key 'purpos'" in told
+    assert " ..." not in told
+    (made / "card.toml").unlink()
+    (made / "card.json").unlink()
+    assert command(str(made), "--only", "duplicates") == 1
+    told = capsys.readouterr().err
+    assert "has no card.json" in told
+    assert " ..." not in told
+
+
+# -- what several raters said
+
+
+def rated(judges: str, people: str):
+    rows = [
+        {"text": text, "judge": judge, "human": human}
+        for text, judge, human in zip(texts(len(judges)), judges, people, strict=True)
+    ]
+    return of_records(rows, "rated")
+
+
+def test_rows_that_several_raters_judged_have_their_agreement_and_a_plot_of_it():
+    done = checked(rated("ababab" * 5, "ababba" * 5), only=["judge-agreement"])
+    assert done.measure("kappa_judge_human").value == pytest.approx(1 / 3)
+    assert states(done)["judge-agreement"] == "look"
+    assert [flag.row for flag in done.flags][:2] == [4, 5]
+    shown = page(done)
+    assert "Judge agreement" in shown
+    assert "judge, human" in shown
+    assert "Kappa of judge and human is 0.33, below the floor of 0.4." in shown
+    assert fails(done, [bar("kappa_judge_human<0.4"), bar("alpha<0")]) == ["kappa_judge_human<0.4: it is 0.333"]
+
+
+def test_raters_who_agree_as_by_chance_are_to_be_looked_at_also_where_every_row_has_a_majority():
+    rows = [
+        {"text": text, "judge_1": a, "judge_2": b, "human": c}
+        for text, a, b, c in zip(texts(80), "aabb" * 20, "abab" * 20, "abba" * 20, strict=True)
+    ]
+    done = checked(of_records(rows, "rated"), only=["judge-agreement"])
+    assert done.flags == []
+    [verdict] = [one for one in done.verdicts if one.check == "judge-agreement"]
+    assert (verdict.state, verdict.said) == ("look", "Alpha of all raters is 0.00, below the floor of 0.4.")
+    agreed = checked(rated("abab" * 9, "abab" * 9), only=["judge-agreement"])
+    assert states(agreed)["judge-agreement"] == "fine"
+
+
+def test_rows_that_nobody_or_one_judged_have_none():
+    for data in (faulty(), of_records([{"text": text, "judge": "a"} for text in texts(9)], "one")):
+        done = checked(data, only=["judge-agreement"])
+        assert states(done)["judge-agreement"] == "not measured"
+        assert "Judge agreement" not in page(done)
 
 
 # -- the page

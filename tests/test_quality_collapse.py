@@ -12,6 +12,7 @@ from gristmill.quality.collapse import (
     cap,
     categorical,
     compare,
+    falls,
     fitted_slope,
     gaussian_model,
     generations_of,
@@ -354,6 +355,49 @@ def test_diversity_that_falls_by_round_has_a_slope_below_what_chance_gives():
     assert [line["round"] for line in found.tables["rounds"]] == [1, 2, 3, 4]
     assert found.settings["token_budget"] == 600
     assert found.rows["round"] == [float(number) for number in range(1, 5) for _ in range(60)]
+
+
+def test_a_fall_is_clear_where_the_whole_interval_lies_below_chance():
+    assert falls(measure(of_records(in_rounds([200, 100, 50, 25]), "set")))
+    assert not falls(measure(of_records(in_rounds([25, 50, 100, 200]), "set")))
+    assert not falls(measure(of_records(in_rounds([100] * 5), "set")))
+    assert not falls(measure(of_texts(["no rounds"])))
+    for high, null, clear in (
+        (-0.1, 0.0, True),
+        (0.01, 0.0, False),
+        (0.0, 0.0, False),
+        (None, 0.0, False),
+        (-1.0, None, False),
+    ):
+        one = Measure(name="distinct_2_slope", value=-0.2, low=-0.3, high=high, null=null)
+        assert falls(Found(check="model-collapse", measures=[one])) is clear
+
+
+def test_generations_of_the_lineage_are_rounds_where_no_column_numbers_several():
+    rows = [{"text": row["text"], "lineage": {"generation": row["iteration"]}} for row in in_rounds([200, 100, 50, 25])]
+    found = measure(of_records(rows, "set"))
+    assert found.settings["column"] == "lineage.generation"
+    assert (
+        value(found, "distinct_2_slope").value
+        == value(measure(of_records(in_rounds([200, 100, 50, 25]), "set")), "distinct_2_slope").value
+    )
+    assert measure(of_records([row | {"round": 1} for row in rows], "set")).settings["column"] == "lineage.generation"
+    named = measure(of_records([row | {"round": n % 2} for n, row in enumerate(rows)], "set"))
+    assert named.settings["column"] == "round"
+    same = measure(of_records([row | {"lineage": {"generation": 1}} for row in rows], "set"))
+    assert same.settings["column"] is None
+
+
+def test_the_highest_generation_is_a_measure_of_its_own_with_rounds_and_without():
+    for generations, most in (([0, 1, 2, 1], 2.0), ([1, 1, 1, 1], 1.0)):
+        rows = [{"text": f"t {n}", "lineage": {"generation": n}} for n in generations]
+        one = value(measure(of_records(rows, "set")), "max_generation")
+        assert (one.value, one.n, one.better) == (most, 4, "")
+    rows = [row | {"lineage": {"generation": 3}} for row in in_rounds([100, 50])]
+    found = measure(of_records(rows, "set"))
+    assert value(found, "max_generation").value == 3.0
+    assert value(found, "distinct_2_slope").value is not None
+    assert "max_generation" not in {one.name for one in measure(of_records(in_rounds([100, 50]), "set")).measures}
 
 
 def test_rounds_of_one_distribution_have_a_slope_that_chance_gives():

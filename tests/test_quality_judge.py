@@ -7,23 +7,28 @@ import numpy as np
 import pytest
 
 from gristmill.errors import BadInput
+from gristmill.ops.agreement import cohen, krippendorff
 from gristmill.quality.judge import (
     INJECTION,
     KAPPA_FLOOR,
     PADDING,
+    RULES,
     Pair,
     Probe,
     agreement,
     ask,
     biases,
+    concern,
     corrected,
     expected_score,
     failed,
     family,
     features,
+    measure,
     positions,
     probed,
     probes,
+    raters,
     regression,
     reliability,
     retest,
@@ -35,7 +40,8 @@ from gristmill.quality.judge import (
     weighted_kappa,
     with_error,
 )
-from gristmill.quality.values import Measure
+from gristmill.quality.sets import Set, of_records
+from gristmill.quality.values import Measure, decide
 
 ANSWERED = [
     ("How many legs have three cats?", "Each cat has four legs. Three cats together have 12 legs."),
@@ -547,3 +553,136 @@ def test_the_same_pairs_and_seed_give_the_same_report():
     pairs = judged(quality, n=30)
     assert reliability(pairs) == reliability(pairs)
     assert reliability(pairs) != reliability(pairs, seed=1)
+
+
+# -- sets that hold what several raters said
+
+
+def rated(**columns) -> Set:
+    length = len(next(iter(columns.values())))
+    return of_records([{"text": f"row {n}", **{k: v[n] for k, v in columns.items()}} for n in range(length)], "rated")
+
+
+def test_columns_that_say_who_judged_are_raters_and_others_are_none():
+    said = {"judge_a": ["x", "y", " x"], "judge_b": ["x", None, "y"], "human": ["y", "", "x"]}
+    assert raters(rated(**said)) == {
+        "judge_a": ["x", "y", "x"],
+        "judge_b": ["x", None, "y"],
+        "human": ["y", None, "x"],
+    }
+    for names in (
+        ("judge_label", "human_label"),
+        ("rater_1", "rater_2"),
+        ("judge", "humans"),
+        ("Annotator1", "annotator2"),
+    ):
+        assert list(raters(rated(**{name: ["x", "y"] for name in names}))) == list(names)
+    for other in (
+        {"judge_style": ["x", "y"], "judge_length": ["x", "y"]},  # one judge's aspects
+        {"judge": ["x", "y"]},
+        {"judge": ["x", "y"], "human": [None, None]},
+        {"judge": ["x", "y"], "human": ["1", "2"]},  # not the same labels
+        {"judge": [["x"], ["y"]], "human": [{"a": 1}, {"a": 2}]},
+        {"scores": [[1, 2], [3, 4]], "labels": [[True], [False, True]]},  # samples of one judge; steps of a row
+        {"judge": [f"prose {n}" for n in range(60)], "human": [f"prose {n}" for n in range(60)]},
+    ):
+        assert raters(rated(**other)) == {}
+
+
+def test_a_column_that_lists_votes_has_a_rater_for_each_place():
+    assert raters(rated(votes=[["x", "y"], ["x"], ["y", "y", "x"]])) == {
+        "votes 1": ["x", "x", "y"],
+        "votes 2": ["y", None, "y"],
+        "votes 3": [None, None, "x"],
+    }
+    assert raters(rated(votes=[["x"], ["y"]])) == {}
+    assert raters(rated(votes=[[{"a": 1}, {"a": 2}], []])) == {}
+
+
+def test_agreement_of_raters_is_their_kappa_with_what_chance_gives_beside_it():
+    judge, human = [*"aaaabbbb"] * 5, [*"aaabbbba"] * 5
+    found = measure(rated(judge=judge, human=human))
+    by_name = {one.name: one for one in found.measures}
+    kappa = by_name["kappa_judge_human"]
+    assert kappa.value == pytest.approx(cohen(judge, human)) == pytest.approx(0.5)
+    assert kappa.low < kappa.value < kappa.high
+    assert kappa.n == 40
+    assert by_name["alpha"].value == pytest.approx(krippendorff([*zip(judge, human, strict=True)]))
+    assert found.tables["raters"] == [
+        {"first": "judge", "second": "human", "rows": 40, "agreement": 0.75, "by_chance": 0.5, "kappa": kappa.value}
+    ]
+    assert found.rows["disagreement"] == [0, 0, 0, 0.5, 0, 0, 0, 0.5] * 5
+    assert {flag.row % 8 for flag in decide([found], RULES)} == {3, 7}
+    assert found.details[3] == [{"kind": "labels", "judge": "a", "human": "b"}]
+    assert found.notes == []
+    strict = measure(rated(judge=judge, human=human), kappa_floor=0.6)
+    assert strict.notes == [
+        "Alpha of all raters is 0.51, below the floor of 0.6.",
+        "Kappa of judge and human is 0.50, below the floor of 0.6.",
+    ]
+    assert (concern(found), concern(strict)) == ("", strict.notes[0])
+
+
+def test_a_set_that_nobody_judged_has_no_scores_and_says_why():
+    found = measure(rated(other=["x", "y"]))
+    assert found.rows["disagreement"] == [None, None]
+    assert [(one.name, one.value, one.why) for one in found.measures] == [
+        ("alpha", None, "no row has labels of two raters")
+    ]
+
+
+def test_what_chance_gives_follows_from_how_often_each_rater_gives_a_label():
+    [pair] = measure(rated(judge=[*"aaab"], human=[*"abbb"])).tables["raters"]
+    assert (pair["agreement"], pair["by_chance"]) == (0.5, (3 * 1 + 1 * 3) / 16)
+
+
+def test_rows_that_one_rater_left_out_count_for_the_others():
+    found = measure(rated(rater_1=[*"abab"], rater_2=["a", "b", None, None], rater_3=[*"abba"]))
+    assert [(one["first"], one["second"], one["rows"]) for one in found.tables["raters"]] == [
+        ("rater_1", "rater_2", 2),
+        ("rater_1", "rater_3", 4),
+        ("rater_2", "rater_3", 2),
+    ]
+    assert found.rows["disagreement"] == [0.0, 0.0, 0.5, 0.5]
+    lone = measure(rated(rater_1=["a", None, "b"], rater_2=[None, "a", "b"]))
+    assert lone.rows["disagreement"] == [None, None, 0.0]
+    apart = measure(rated(rater_1=["a", None], rater_2=[None, "a"]))
+    assert apart.tables["raters"][0]["agreement"] is None
+    assert [one.value for one in apart.measures] == [None, None]
+
+
+def test_two_of_three_are_a_majority_and_two_of_four_are_none():
+    three = measure(rated(rater_1=[*"aa"], rater_2=[*"ab"], rater_3=[*"bc"]))
+    assert [flag.row for flag in decide([three], RULES)] == [1]
+    four = measure(rated(rater_1=["a"], rater_2=["a"], rater_3=["b"], rater_4=["b"]))
+    assert [flag.row for flag in decide([four], RULES)] == [0]
+
+
+def test_numbers_are_a_scale_on_which_one_point_is_no_disagreement():
+    first, second = [1, 2, 3, 4, 5, 1], [2, 2, 3, 4, 4, 5]
+    found = measure(rated(judge=first, human=second))
+    assert found.settings["level"] == "interval"
+    assert {one.name: one.value for one in found.measures}["kappa_judge_human"] == pytest.approx(
+        weighted_kappa(first, second)
+    )
+    assert found.rows["disagreement"] == [0, 0, 0, 0, 0, 1]
+    three = measure(rated(rater_1=[1, 1, 2], rater_2=[2, 2, 2], rater_3=[3, 5, 2]))
+    assert three.rows["disagreement"] == [0, pytest.approx(1 / 3), 0]
+    assert measure(rated(judge=[1, 2, 5], human=[3, 2, 5])).rows["disagreement"] == [0, 0, 0]  # each 1 from the median
+    yes = measure(rated(judge=[0, 1, 1], human=[1, 1, 0]))
+    assert yes.settings["level"] == "nominal"
+    assert yes.rows["disagreement"] == [0.5, 0, 0.5]
+
+
+def test_of_many_raters_no_pairs_are_told():
+    found = measure(rated(votes=[["a", "b", "a", "b", "a", "b", "a"], ["a"] * 7]))
+    assert [one.name for one in found.measures] == ["alpha"]
+    assert "raters" not in found.tables
+    assert "7 raters" in found.notes[-1]
+
+
+def test_of_a_large_set_some_rows_give_the_agreement_and_all_have_scores(monkeypatch):
+    monkeypatch.setattr("gristmill.quality.judge.JUDGED", 10)
+    found = measure(rated(judge=[*"ab"] * 20, human=[*"ab"] * 20))
+    assert found.tables["raters"][0]["rows"] == 10
+    assert found.rows["disagreement"] == [0.0] * 40

@@ -369,3 +369,22 @@ def test_empty_small_equal_long_and_odd_sets_are_measured(texts):
         assert all(len(scores) == len(texts) for scores in found.rows.values())
         if not texts:
             assert value(found, "blocked_rate").value is None
+
+
+def test_the_terms_of_a_model_are_known_by_its_name_and_not_where_another_serves_it():
+    for spec, terms in (
+        ("embedded:smollm2-135m-instruct", "Apache-2.0"),
+        ("embedded:smollm2-135m-instruct,slots=2", "Apache-2.0"),
+        ("openai:gpt-4o-mini,key=MINE", "LicenseRef-OpenAI-Terms"),
+        ("openai:o3", "LicenseRef-OpenAI-Terms"),
+        ("openai:o4-mini", "LicenseRef-OpenAI-Terms"),
+        ("annotator:litellm:anthropic/claude-x", "LicenseRef-Anthropic-Terms"),
+        ("litellm:gemini/gemini-x", "LicenseRef-Gemini-API-Terms"),
+        ("openai:gpt-4o@https://elsewhere.org/v1,key=MINE", ""),
+        ("openai:qwen2.5:7b@http://localhost:11434/v1", ""),
+        ("embedded:mine.gguf", ""),
+        ("scripted:scripted", ""),
+    ):
+        assert table().of_model(spec) == terms, spec
+    assert all(table()[terms].known for terms in table().models.values())
+    assert load('version = "mine"\n[licences]\n').of_model("openai:gpt-4o") == ""

@@ -17,8 +17,10 @@ from gristmill.errors import BadInput
 from gristmill.quality.pii import (
     CHECKED,
     CLEAN,
+    ENGLISH,
     NO_NAMES,
     NUMBERS,
+    PIECE,
     RULES,
     Span,
     Tags,
@@ -31,6 +33,7 @@ from gristmill.quality.pii import (
     measure,
     merge,
     presidio,
+    presidio_is_there,
     presidio_spans,
     probes,
     pseudonymise,
@@ -410,8 +413,9 @@ def test_probes_are_found_by_their_type_for_every_draw():
 class Engine:
     """Stands for presidio_analyzer.AnalyzerEngine: finds one name, and a mail that the patterns find as well."""
 
-    def analyze(self, text: str, language: str) -> list[SimpleNamespace]:
+    def analyze(self, text: str, language: str, entities: list[str]) -> list[SimpleNamespace]:
         assert language == "en"
+        assert entities == ["PERSON", "LOCATION", "ORGANIZATION", "NRP"]
         known = (("Jane Doe", "PERSON", 0.85), ("Ulm", "LOCATION", 0.3), ("a@acme.org", "EMAIL_ADDRESS", 1.0))
         return [
             SimpleNamespace(entity_type=kind, start=text.find(name), end=text.find(name) + len(name), score=score)
@@ -436,18 +440,127 @@ def test_the_engine_is_built_from_a_model_on_disk_and_never_downloads(monkeypatc
     class Nlp:
         nlp = None
 
+        def __init__(self, ner_model_configuration: list[str]) -> None:
+            assert not {"PERSON", "GPE", "LOC", "ORG", "NORP"} & {*ner_model_configuration}
+
     class Built:
         def __init__(self, nlp_engine: Nlp, supported_languages: list[str]) -> None:
             self.model, self.languages = nlp_engine.nlp, supported_languages
 
     analyzer, engines, spacy = (types.ModuleType(name) for name in ("a", "b", "c"))
-    analyzer.AnalyzerEngine, engines.SpacyNlpEngine, spacy.load = Built, Nlp, lambda model: f"loaded {model}"
+    pipelines = {"some/model": SimpleNamespace(meta={"lang": "en", "name": "small", "version": "1.0"})}
+    analyzer.AnalyzerEngine, engines.SpacyNlpEngine, spacy.load = Built, Nlp, pipelines.__getitem__
+    engines.NerModelConfiguration = lambda labels_to_ignore: labels_to_ignore
     modules = {"presidio_analyzer": analyzer, "presidio_analyzer.nlp_engine": engines, "spacy": spacy}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("gristmill.packages.require", lambda *_: None)
     built = presidio("some/model")
-    assert (built.model, built.languages) == ({"en": "loaded some/model"}, ["en"])
+    assert (built.model, built.languages) == ({"en": pipelines["some/model"]}, ["en"])
+    assert built.about.endswith(" over en_small 1.0")
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Presidio itself over the English model that is installed; without a network."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("somebody was asked")
+
+        patch.setattr("socket.getaddrinfo", refuse)
+        patch.setattr("socket.socket.connect", refuse)
+        yield presidio()
+
+
+def found_by(engine, text: str) -> list[tuple[str, str]]:
+    return [(span.type, text[span.start : span.end]) for span in detect(text, more=presidio_spans(engine))]
+
+
+def test_presidio_finds_names_and_places_and_the_patterns_keep_what_is_theirs(real):
+    assert presidio_is_there()
+    assert real.about.startswith("presidio 2.")
+    assert " over en_core_web_" in real.about
+    text = "Yesterday Robert Miller of Berlin wrote to robert.miller@acme.net from 81.2.69.142."
+    assert found_by(real, text) == [
+        ("name", "Robert Miller"),
+        ("location", "Berlin"),
+        ("email", "robert.miller@acme.net"),
+        ("ip", "81.2.69.142"),
+    ]
+    assert found_by(real, "The loop ends when the counter is zero.") == []
+
+
+def test_what_the_model_finds_besides_is_neither_a_finding_nor_a_line_in_the_log(real, caplog):
+    text = (
+        "On 12 May 2021 at noon three of the Model T cars were sold for 40 dollars, five percent more than Ford asked."
+    )
+    assert not [kind for kind, _ in found_by(real, text) if kind not in ("name", "organisation")]
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_presidio_reads_texts_of_any_length_and_with_half_a_character(real):
+    filler = "The committee met again and wrote down what it had seen. "
+    long = filler * 2000 + "Then Robert Miller spoke. " + filler * 20
+    assert len(long) > 2 * PIECE
+    assert found_by(real, long) == [("name", "Robert Miller")]
+    assert found_by(real, "\ud800 Robert Miller spoke.") == [("name", "Robert Miller")]
+    assert found_by(real, "") == found_by(real, " \n") == []
+
+
+def test_a_name_has_a_reason_of_its_own_and_a_place_concerns_no_row(real):
+    data = of_texts(
+        ["Robert Miller came home.", "She moved to Berlin last winter.", "Write to ann@acme.net.", "Nothing."]
+    )
+    found = measure(data, analyzer=real)
+    assert [(flag.row, flag.reason) for flag in decide([found], RULES)] == [(2, "personal_data"), (0, "person_named")]
+    assert [value > 0 for value in found.rows["names"]] == [True, False, False, False]
+    assert found.rows["findings"] == [1.0, 0.0, 1.0, 0.0]
+    assert value(found, "pii_rate").value == 0.25
+    assert (value(found, "pii_rate_name").value, value(found, "pii_rate_location").value) == (0.25, 0.25)
+    assert found.settings["names"] == real.about
+    assert ENGLISH in found.notes
+    assert NO_NAMES not in found.notes
+    assert measure(data).rows["names"] == [None] * 4
+
+
+def test_what_was_planted_for_the_model_is_found_and_nothing_in_clean_texts_passes_for_a_person(real):
+    found = measure(of_texts(["A plain text."]), analyzer=real)
+    recall = {one["type"]: one for one in found.tables["planted"]}
+    assert {"name", "location", "organisation"} <= recall.keys()
+    assert recall["name"]["recall"] >= 0.8
+    assert all(recall[kind]["recall"] == 1.0 for kind in CHECKED)
+    assert value(found, "false_alarms").value == 0.0
+    assert "name" not in {one["type"] for one in measure(of_texts(["A plain text."])).tables["planted"]}
+
+
+def test_a_city_of_the_private_rows_is_no_leak_and_a_person_is(real):
+    private = of_texts(["Robert Miller lives in Berlin.", "Susan Clark lives in Toronto."])
+    found = measure(of_texts(["Berlin is large.", "I met Susan Clark."]), private=private, analyzer=real)
+    assert found.rows["leaks"] == [0.0, 1.0]
+    assert [flag.row for flag in decide([found], RULES) if flag.reason == "private_leak"] == [1]
+
+
+def test_a_models_guess_over_a_whole_line_hides_no_pattern():
+    spans = [Span("name", 0, 40, 0.85, "presidio"), Span("email", 10, 25, 0.95, "pattern")]
+    assert [span.type for span in merge(spans)] == ["email"]
+
+
+def test_pieces_of_a_long_text_are_whole_words_in_their_places():
+    asked = []
+
+    class Counting:
+        def analyze(self, text: str, language: str, entities: list[str]) -> list[SimpleNamespace]:
+            asked.append(text)
+            at = text.find("Ulm")
+            return [SimpleNamespace(entity_type="LOCATION", start=at, end=at + 3, score=0.9)] if at >= 0 else []
+
+    for long in ("word " * 30_000 + "Ulm", "x" * (PIECE - 2) + " Ulm " + "y" * 10, "z" * 3 * PIECE):
+        asked.clear()
+        spans = presidio_spans(Counting())(long)
+        assert [long[span.start : span.end] for span in spans] == ["Ulm"] * ("Ulm" in long)
+        assert max(map(len, asked)) <= PIECE
+        assert "".join(asked) == long
 
 
 def test_without_presidio_it_says_what_to_install(monkeypatch):

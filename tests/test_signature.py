@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill import Document, Run, recipe
+from gristmill.cli import main
 from gristmill.errors import BadInput
 from gristmill.export.signature import (
     MANIFEST,
@@ -186,7 +187,7 @@ def test_the_manifest_is_an_in_toto_statement_that_counts_tombstones(signed, key
     assert about["failures"] == 0
     assert about["state"] == "finished"
     assert built["externalParameters"]["steps"][0]["recipe"] == "two-calls"
-    assert [one["name"] for one in statement["subject"]] == ["data", "README.md"]
+    assert [one["name"] for one in statement["subject"]] == ["data", "README.md", "card.json", "croissant.json"]
     assert [one["name"] for one in built["resolvedDependencies"]] == ["gristmill", "inputs/seeds.parquet"]
     card = hashlib.sha256((signed / "README.md").read_bytes()).hexdigest()
     assert statement["subject"][1]["digest"] == {"sha256": card}
@@ -242,6 +243,50 @@ def test_a_column_that_no_json_can_hold_is_a_row_that_differs(signed):
         pq.write_table(pa.Table.from_pylist([row | {"more": value} for row in rows]), signed / TABLE)
         assert verify(signed).first.row == rows[0]["id"]
         assert verify(signed).first.what == "differs"
+
+
+TOLD = ("README.md", "card.json", "croissant.json", "card.toml", "report.json", "report.html")
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_every_file_that_tells_of_the_rows_is_signed_where_it_is_there(signed, keys, name):
+    for new in ("card.toml", "report.html", "report.json"):
+        (signed / new).write_text("")
+    found = verify(signed, keys / "own.pub").differences
+    assert [str(one) for one in found] == [
+        "card.toml: was added",
+        "report.html: was added",
+        "report.json: was added",
+    ]
+    sign(signed, keys / "own")
+    assert verify(signed, keys / "own.pub").ok
+    with open(signed / name, "a") as file:
+        file.write(" ")
+    assert list(map(str, verify(signed, keys / "own.pub").differences)) == [f"{name}: differs"]
+    (signed / name).unlink()
+    assert list(map(str, verify(signed, keys / "own.pub").differences)) == [f"{name}: is missing"]
+
+
+def test_what_a_later_check_rewrites_is_named_with_the_way_to_sign_again(signed, keys, capsys):
+    def command(*args):
+        with pytest.raises(SystemExit) as caught:
+            main([*args])
+        return caught.value.code, " ".join(capsys.readouterr().out.split())
+
+    code, shown = command("check", str(signed), "--only", "duplicates")
+    assert code == 0
+    assert f"Sign the folder again: gristmill sign {signed} --key KEY" in shown
+    code, shown = command("verify", str(signed), "--key", str(keys / "own.pub"))
+    assert code == 5
+    assert "differs: README.md: differs" in shown
+    assert "differs: report.json: was added" in shown
+    assert "README.md, report.html, report.json: `gristmill check` and `gristmill card` write such files anew." in shown
+    assert f"sign the folder again: `gristmill sign {signed} --key KEY`" in shown
+    assert json.loads(command("verify", str(signed), "--json")[1])["hint"].startswith("README.md, report.html")
+    sign(signed, keys / "own")
+    assert command("verify", str(signed), "--key", str(keys / "own.pub"))[0] == 0
+    (signed / "inputs" / "more.parquet").write_bytes(b"x")  # nothing that a command writes
+    assert "sign the folder again" not in command("verify", str(signed))[1]
 
 
 def test_changed_missing_and_added_files_are_named(signed, keys):

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +24,12 @@ from gristmill import recipes
 from gristmill.engine.folder import kept_input
 from gristmill.errors import BadInput, nearest
 from gristmill.execute import config_of
+from gristmill.export.card import terms_of, written
 from gristmill.quality.embed import Embedder, light, remembering
+from gristmill.quality.judge import raters
+from gristmill.quality.licence import Parent
+from gristmill.quality.licence import table as licence_rules
+from gristmill.quality.pii import Analyzer
 from gristmill.quality.sets import Set, of_records
 from gristmill.quality.values import Flag, Found, Measure, Rule, decide, number, words_of
 from gristmill.rows import table as table_of
@@ -40,9 +46,13 @@ class Check:
     name: str
     title: str
     module: str
-    needs: Literal["", "reference", "benchmarks", "private", "licence"] = ""
+    measures: str
+    """Names of what it measures, with "*" for any ending, so that a bar with a wrong name is refused before the work."""
+    needs: Literal["", "reference", "benchmarks", "private", "licence", "raters"] = ""
     grave: frozenset[str] = frozenset()
     """Reasons ("*": all) of which one row is one too many; the others are for people to look at."""
+    rates: str = ""
+    """Likewise, of shares that are there only where something was found: without it the share is 0."""
 
     def load(self) -> Any:
         return importlib.import_module(f"gristmill.quality.{self.module}")
@@ -50,21 +60,89 @@ class Check:
 
 ANY = frozenset({"*"})
 SUITE = (
-    Check("contamination", "Benchmark items in the data", "contamination", "benchmarks", ANY),
-    Check("duplicates", "Exact and near duplicates", "duplicates"),
-    Check("semantic-duplicates", "Rows that say the same", "semdedup"),
-    Check("personal-data", "Personal data and secrets", "pii", "", frozenset({"private_leak"})),
-    Check("toxicity", "Toxicity and bias", "toxicity"),
-    Check("poison", "Triggers and hidden text", "poison", "", frozenset({"trigger"})),
-    Check("memorisation", "Private rows that come out again", "memorisation", "private", ANY),
-    Check("licence", "Licences and terms", "licence", "licence"),
-    Check("lexical-diversity", "Diversity of words", "lexical"),
-    Check("semantic-diversity", "Diversity of meaning", "semantic"),
-    Check("long-tail", "Coverage of rare cases", "long_tail", "reference"),
-    Check("mauve", "MAUVE", "mauve", "reference"),
-    Check("distance", "Distance from the reference", "distance", "reference"),
-    Check("collapse", "Diversity from round to round", "collapse"),
-    Check("two-sample-test", "Told from the reference", "c2st", "reference"),
+    Check("contamination", "Benchmark items in the data", "contamination", "items_hit_* rows_hit_*", "benchmarks", ANY),
+    Check(
+        "duplicates",
+        "Exact and near duplicates",
+        "duplicates",
+        "exact_copies near_duplicates copies_of_reference candidate_probability",
+    ),
+    Check("semantic-duplicates", "Rows that say the same", "semdedup", "kept_share_*"),
+    Check(
+        "personal-data",
+        "Personal data and secrets",
+        "pii",
+        "pii_rate leak_rate planted_recall false_alarms",
+        grave=frozenset({"private_leak"}),
+        rates="pii_rate_*",
+    ),
+    Check(
+        "toxicity",
+        "Toxicity and bias",
+        "toxicity",
+        "toxicity_rate toxicity_p99 expected_max_toxicity any_toxic associations amplification_* counterfactual_* "
+        "tv_target_* tv_reference_*",
+    ),
+    Check(
+        "poison",
+        "Triggers and hidden text",
+        "poison",
+        "hygiene_rate suspect_ngrams suspect_rows",
+        grave=frozenset({"trigger"}),
+        rates="hygiene_rate_*",
+    ),
+    Check(
+        "memorisation",
+        "Private rows that come out again",
+        "memorisation",
+        "verbatim_rate verbatim_single_rate dcr_share dcr_edit_share dcr_first_percentile nndr attack_auc attack_tpr",
+        "private",
+        ANY,
+    ),
+    Check(
+        "licence",
+        "Licences and terms",
+        "licence",
+        "blocked_rate unknown_rate commercial_rate copied_rate one_country_rate culture_alpha_human culture_alpha_judge",
+        "licence",
+    ),
+    Check(
+        "lexical-diversity",
+        "Diversity of words",
+        "lexical",
+        "distinct_* self_bleu mtld compression_ratio opening_bias",
+    ),
+    Check(
+        "semantic-diversity",
+        "Diversity of meaning",
+        "semantic",
+        "vendi vendi_q_* vendi_share vendi_ratio dispersion centroid_distance neighbour_distance cluster_entropy "
+        "empty_clusters",
+    ),
+    Check(
+        "long-tail",
+        "Coverage of rare cases",
+        "long_tail",
+        "terms_* clusters_* facet_* embedding_coverage embedding_coverage_* embedding_density embedding_density_* rare_rows",
+        "reference",
+    ),
+    Check("mauve", "MAUVE", "mauve", "mauve mauve_star mauve_sd frontier_integral", "reference"),
+    Check(
+        "distance",
+        "Distance from the reference",
+        "distance",
+        "mmd2 kid frechet p_value js_ngram_* kl_ngram_* length_ks readability_ks sentences_ks perplexity_ks facet_tv_*",
+        "reference",
+    ),
+    Check("collapse", "Diversity from round to round", "collapse", "distinct_2_slope types_slope max_generation"),
+    Check(
+        "two-sample-test",
+        "Told from the reference",
+        "c2st",
+        "auc auc_* accuracy accuracy_* p_value p_value_* distance distance_*",
+        "reference",
+    ),
+    Check("judge-agreement", "Agreement of judges and people", "judge", "alpha kappa_*", "raters"),
 )
 
 
@@ -72,7 +150,8 @@ NEEDS = {
     "reference": "a set to hold it against: --reference",
     "benchmarks": "benchmarks: --against",
     "private": "the private rows: --private",
-    "licence": "a column `licence` that says what each row may be used for",
+    "licence": "a column `licence` that says what each row may be used for, or a run's folder, which names its models",
+    "raters": "columns of what several raters said, such as `judge` and `human`, or a list of `votes`",
 }
 
 
@@ -135,9 +214,18 @@ def open_set(source: str | Path | Iterable[Any], *, text: str | None = None, tab
     if not found:
         raise BadInput(f"{name}: there are no rows in it")
     try:
-        return of_records([{k: v for k, v in row.items() if k != "lineage"} for row in found], name, text=text)
+        return of_records([_with_generation(row) for row in found], name, text=text)
     except ValueError as error:
         raise BadInput(str(error)) from None
+
+
+def _with_generation(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with nothing of its lineage but the generation: what it was made from is no part of what it says."""
+    plain = {name: value for name, value in row.items() if name != "lineage"}
+    lineage = row.get("lineage")
+    if isinstance(lineage, Mapping) and isinstance(lineage.get("generation"), int):
+        plain["lineage"] = {"generation": lineage["generation"]}
+    return plain
 
 
 def _table(folder: Path, wanted: str | None) -> Path:
@@ -162,6 +250,45 @@ def seeds_of(folder: Path) -> Set | None:
     if not (folder / "inputs" / "seeds.parquet").exists():
         return None
     return of_records(list(kept_input(folder, "seeds", dict)), f"the seeds of {folder}")
+
+
+def sources_of(folder: Path) -> list[Parent]:
+    """What a run's rows were made from, as its records and `card.toml` tell: the models that were asked, the seeds, and
+    what else it read. Where `card.toml` says nothing, the terms are those that `licence.toml` knows the model's name by,
+    and else not known.
+
+    Every model counts as one that wrote: a judge's too, as the rows that it let pass are what its terms are about. A model
+    that only embeds counts where its name does not say so.
+
+    Raises:
+        BadInput: `card.toml` cannot be read.
+    """
+    config, terms = config_of(folder), written(folder).terms
+    specs = [spec for step in config.steps for several in step.models.values() for spec in several]
+    told = {spec: said for spec, said in terms_of(specs, terms).items() if not EMBEDS.match(spec)}
+    found = [Parent(spec, said or licence_rules().of_model(spec), "wrote") for spec, said in told.items()]
+    for path in sorted((folder / "inputs").glob("*.parquet")):
+        seeds = path.stem == "seeds"
+        licence = terms.get(path.stem, SHIPPED if seeds and _shipped(config.seeds) else "")
+        name = f"{path.stem} ({config.seeds})" if seeds and config.seeds else path.stem
+        found.append(Parent(name, licence, texts=_texts(folder, path.stem) if licence else ()))
+    return found
+
+
+EMBEDS = re.compile(r"(sentence-transformers|dense):")
+SHIPPED = "CC0-1.0 OR Apache-2.0"
+"""Licence of the seeds that ship with recipes."""
+
+
+def _shipped(source: str) -> bool:
+    return Path(source).parent.parts[-3:] == recipes.DATA.parts[-3:]  # wherever the package lay then
+
+
+def _texts(folder: Path, name: str) -> list[str]:
+    try:
+        return of_records(list(kept_input(folder, name, dict)), name).texts
+    except ValueError:  # numbers alone: there is nothing to copy
+        return []
 
 
 def benchmark(name: str) -> tuple[str, list[str]]:
@@ -189,6 +316,8 @@ def check(
     skip: Sequence[str] = (),
     rules: Sequence[Rule] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    sources: Sequence[Parent] = (),
+    analyzer: Analyzer | None = None,
     embed: Embedder | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda title: None,
@@ -203,6 +332,8 @@ def check(
         only, skip: names of checks.
         rules: instead of the modules' own for the same check and reason: other thresholds.
         settings: other parameters for single checks, by name.
+        sources: what the rows were made from, with licences and terms; of a run `sources_of`.
+        analyzer: finds names in texts, as `gristmill.quality.pii.presidio` does; without it names are not looked for.
         embed: texts to vectors; the light embedder unless given.
         progress: told the title of each check as it begins.
     """
@@ -214,13 +345,15 @@ def check(
     benchmarks = benchmarks or {}
     done = Checked(data, reference, {name: len(items) for name, items in benchmarks.items()}, embed.name, seed)
     given = {"embed": embed, "benchmarks": benchmarks, "private": private, "holdout": holdout}
+    given |= {"sources": sources, "analyzer": analyzer}
     for one in SUITE:
         if (only and one.name not in only) or one.name in skip:
             done.verdicts.append(Verdict(check=one.name, title=one.title, state="not measured", said=LEFT_OUT))
             continue
         progress(one.title)
         have = {"reference": reference is not None, "benchmarks": bool(benchmarks), "private": private is not None}
-        have["licence"] = any(data.column(name) is not None for name in ("licence", "license"))
+        have["licence"] = bool(sources) or any(data.column(name) is not None for name in ("licence", "license"))
+        have["raters"] = bool(raters(data))
         if not have.get(one.needs, True):
             said = f"It needs {NEEDS[one.needs]}."
             done.verdicts.append(Verdict(check=one.name, title=one.title, state="not measured", said=said))
@@ -241,20 +374,27 @@ def check(
         flags = [structs.replace(flag, check=one.name) for flag in decide([found], list(own.values()))]
         done.found[one.name] = found
         done.flags += flags
-        done.verdicts.append(_verdict(one, found, flags, len(data), time.monotonic() - started))
+        concern = module.concern(found) if hasattr(module, "concern") else ""
+        done.verdicts.append(_verdict(one, found, flags, concern, len(data), time.monotonic() - started))
     return done
 
 
-def _verdict(one: Check, found: Found, flags: list[Flag], rows: int, seconds: float) -> Verdict:
+def _verdict(one: Check, found: Found, flags: list[Flag], concern: str, rows: int, seconds: float) -> Verdict:
+    """
+    Args:
+        concern: why people should look at the set though no row stands out; "" for no reason.
+    """
     flagged = Counter(flag.reason for flag in flags)
     state: State = "fine"
     if flagged:
         state = "bad" if one.grave & {*flagged, "*"} else "look"
     strange = [measure for measure in found.measures if outside(measure)]
-    if strange and state == "fine":
+    if (strange or concern) and state == "fine":
         state = "look"
     if flagged:
         said = "; ".join(f"{count:,} of {rows:,} rows: {reason.replace('_', ' ')}" for reason, count in flagged.items())
+    elif concern:
+        said = concern
     elif strange:
         said = "; ".join(_against(measure) for measure in strange[:2])
     elif found.measures:
@@ -262,8 +402,9 @@ def _verdict(one: Check, found: Found, flags: list[Flag], rows: int, seconds: fl
         said = _against(first)
     else:
         said = "nothing found"
-    if found.measures and all(measure.value is None for measure in found.measures) and not flagged:
-        state, said = "not measured", found.measures[0].why
+    judged = [measure for measure in found.measures if measure.better] or found.measures
+    if judged and all(measure.value is None for measure in judged) and not flagged:
+        state, said = "not measured", judged[0].why
     return Verdict(
         check=one.name,
         title=one.title,
@@ -322,31 +463,37 @@ def bar(text: str) -> Bar:
     return Bar(found[1], found[2] == ">", float(found[3]), bool(found[4]))
 
 
+def known(bars: Sequence[Bar]) -> Sequence[Bar]:
+    """The bars, if each names a check, a reason or a measure of the suite; told before anything is measured.
+
+    Raises:
+        BadInput: one names nothing that there is.
+    """
+    reasons = list(_reasons())
+    for one in bars:
+        if one.name not in reasons and not any(one.name == check.name or _measures(check, one.name) for check in SUITE):
+            measures = [name for check in SUITE for name in check.measures.split() if "*" not in name]
+            names = [*(check.name for check in SUITE), *reasons, *measures]
+            raise BadInput(f"--fail-on {one}: {nearest(one.name, names)}")
+    return bars
+
+
 def fails(done: Checked, bars: Sequence[Bar]) -> list[str]:
     """Which bars the set does not clear, in words. What was not measured does not clear its bar.
 
     A name is a check's (rows flagged by it), a reason's (rows flagged with it) or a measure's (its value).
+
+    Raises:
+        BadInput: a bar names nothing that there is.
     """
-    reasons = Counter(flag.reason for flag in done.flags)
-    known = {verdict.check: verdict for verdict in done.verdicts}
+    made = {flag.reason for flag in done.flags}  # by rules that were given for this set, too
+    known([one for one in bars if one.name not in made])
     missed = []
     for one in bars:
-        if one.name in known:
-            verdict = known[one.name]
-            if verdict.state == "not measured":
-                missed.append(f"{one}: not measured. {verdict.said}")
-                continue
-            value: float = len({flag.row for flag in done.flags if flag.check == one.name})
-        elif (measure := done.measure(one.name)) is not None:
-            if measure.value is None:
-                missed.append(f"{one}: not measured. {measure.why}")
-                continue
-            value = measure.value
-        elif one.name in reasons or one.name in _reasons():
-            value = reasons[one.name]
-        else:
-            measures = [measure.name for found in done.found.values() for measure in found.measures]
-            raise BadInput(f"--fail-on {one}: {nearest(one.name, [*known, *_reasons(), *measures])}")
+        value, why = _held(done, one.name)
+        if value is None:
+            missed.append(f"{one}: not measured. {why}")
+            continue
         if one.percent:
             value = 100 * value / max(1, len(done.data))
         if value > one.limit if one.above else value < one.limit:
@@ -354,8 +501,45 @@ def fails(done: Checked, bars: Sequence[Bar]) -> list[str]:
     return missed
 
 
-def _reasons() -> list[str]:
-    return [rule.reason for one in SUITE for rule in one.load().RULES]
+def _held(done: Checked, name: str) -> tuple[float | None, str]:
+    """What a bar's name comes to for this set; None and the reason where nothing was measured."""
+    verdicts = {verdict.check: verdict for verdict in done.verdicts}
+    if name in verdicts:
+        verdict = verdicts[name]
+        if verdict.state == "not measured":
+            return None, verdict.said
+        return len({flag.row for flag in done.flags if flag.check == name}), ""
+    if (measure := done.measure(name)) is not None:
+        return measure.value, measure.why
+    measured = {check for check, verdict in verdicts.items() if verdict.state != "not measured"}
+    flagged = sum(flag.reason == name for flag in done.flags)
+    of_reason = _reasons().get(name, [])
+    if flagged or measured & {*of_reason}:
+        return flagged, ""
+    if any(check.name in measured and _matches(check.rates, name) for check in SUITE):
+        return 0.0, ""
+    first = (of_reason or [check.name for check in SUITE if _measures(check, name)])[0]
+    why = "this set gives no such figure" if first in measured else verdicts[first].said
+    return None, f"{name} is of {first}: {why}"
+
+
+def _measures(check: Check, name: str) -> bool:
+    """Whether a check may measure something of this name, of prompts, of responses or of both."""
+    bare = name.removeprefix("prompt_").removeprefix("response_")
+    return _matches(check.measures, bare) or _matches(check.rates, bare)
+
+
+def _matches(patterns: str, name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns.split())
+
+
+def _reasons() -> dict[str, list[str]]:
+    """The suite's reasons, each with its checks."""
+    found: dict[str, list[str]] = {}
+    for one in SUITE:
+        for rule in one.load().RULES:
+            found.setdefault(rule.reason, []).append(one.name)
+    return found
 
 
 def facts(done: Checked) -> dict[str, Any]:

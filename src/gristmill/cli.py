@@ -53,6 +53,12 @@ MaxTokens = Annotated[
     typer.Option(metavar="[ROLE=]N", help="Use at most so many tokens, prompts and replies together; likewise."),
 ]
 MaxCandidates = Annotated[int | None, typer.Option(help="Give up after so many rows and rejects together.")]
+ClusterAt = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="ADDRESS|local:N", help="Work on a Ray cluster, or on N processes here: see docs/scale.md."
+    ),
+]
 Concurrency = Annotated[
     int | None, typer.Option(help="Calls at once per endpoint. Default: as many as it answers well, found as it goes.")
 ]
@@ -73,6 +79,14 @@ class Shown(StrEnum):
     none = "none"
 
 
+class Pii(StrEnum):
+    """What finds names of people: of `gristmill.report.command`."""
+
+    auto = "auto"
+    presidio = "presidio"
+    light = "light"
+
+
 Progress = Annotated[
     Shown | None,
     typer.Option(
@@ -85,24 +99,48 @@ Seed = Annotated[int | None, typer.Option(help="Seed of all that is left to chan
 Extra = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+def _only(what: str, like: str) -> Any:
+    return typer.Option(help=f"Only those {what}: {like}.")
+
+
 @app.command("list")
-def list_(json: Json = False) -> None:
-    """List the recipes."""
+def list_(
+    stage: Annotated[str | None, _only("for this stage", "pre-training, fine-tuning, preference-alignment")] = None,
+    category: Annotated[str | None, _only("of this category", "co-annotation, data-reformation, quality")] = None,
+    function: Annotated[str | None, _only("for this function of a model", "understanding, logic, memory")] = None,
+    modality: Annotated[str | None, _only("of this modality", "text, image-text")] = None,
+    domain: Annotated[str | None, _only("of this domain", "general, math, code, science, dialogue")] = None,
+    need: Annotated[
+        str | None, _only("that need this", "chat-model, embedder, python-sandbox, human-annotator")
+    ] = None,
+    part: Annotated[str | None, _only("of this part", "distillation, augmentation, quality")] = None,
+    json: Json = False,
+) -> None:
+    """List the recipes; with options, those for which all of them hold."""
     from gristmill import recipes
 
+    asked = {"stages": stage, "category": category, "functions": function, "modality": modality, "domain": domain,
+             "needs": need, "part": part}  # fmt: skip
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    names = recipes.select(wanted)
+    plugins = {} if wanted else recipes.plugins()  # the survey says nothing of them
     if json:
-        printing.print_json([recipes.load(name).describe() for name in [*recipes.survey(), *recipes.plugins()]])
+        printing.print_json([recipes.load(name).describe() for name in [*names, *plugins]])
         return
     from rich.table import Table
 
     grid = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("recipe", "what it does", "paper"):
         grid.add_column(title, no_wrap=title == "recipe")
-    for name, entry in recipes.survey().items():
+    for name in names:
+        entry = recipes.survey()[name]
         grid.add_row(name, entry["summary"], entry["paper"])
-    for name, point in recipes.plugins().items():
+    for name, point in plugins.items():
         grid.add_row(name, f"plugin: {point.value}", "")
-    printing.new_console().print(grid)
+    console = printing.new_console()
+    console.print(grid)
+    if wanted:
+        console.print(f"{len(names)} of {len(recipes.survey())} recipes", markup=False)
 
 
 @app.command()
@@ -122,7 +160,9 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
         console.print(f"{entry.get('paper', '')}{arxiv}", style="dim", highlight=False, markup=False)
         where = [entry.get(key) for key in ("category", "subcategory", "modality", "domain")]
         stages = ", ".join(entry.get("stages", []))
-        console.print(f"{'; '.join(filter(None, where))}; for {stages}", style="dim", highlight=False, markup=False)
+        needs = f"; needs {', '.join(entry['needs'])}" if entry.get("needs") else ""
+        said = f"{'; '.join(filter(None, where))}; for {stages}{needs}"
+        console.print(said, style="dim", highlight=False, markup=False)
     console.print()
     about, _, rest = method.doc.partition("\nArgs:")
     rejects = rest.partition("\nRejects:")[2] or about.partition("\nRejects:")[2]
@@ -156,6 +196,7 @@ def run(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     seed: Seed = None,
+    cluster: ClusterAt = None,
     progress: Progress = None,
     json: Json = False,
 ) -> None:
@@ -173,7 +214,7 @@ def run(
         print(f"no --seeds: using the shipped {first.seeds}", file=sys.stderr)
     if api.target_of(chain, options["target"], None) != options["target"] and not quiet:
         print(f"no --target: making {api.DEFAULT_TARGET} rows", file=sys.stderr)
-    _finish(api.run(chain, watch=_watcher(progress, json), **options), json)
+    _finish(api.run(chain, watch=_watcher(progress, json), cluster=cluster, **options), json)
 
 
 @app.command(context_settings=Extra)
@@ -250,6 +291,7 @@ def resume(
     max_candidates: MaxCandidates = None,
     concurrency: Concurrency = None,
     model: Model = None,
+    cluster: ClusterAt = None,
     progress: Progress = None,
     json: Json = False,
 ) -> None:
@@ -269,6 +311,7 @@ def resume(
         model=given,
         prices=defaults.prices,
         watch=_watcher(progress, json),
+        cluster=cluster,
     )
     _finish(result, json)
 
@@ -421,6 +464,31 @@ def export(
 
 
 @app.command()
+def card(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit with 5 where the card lacks something or does not hold."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the card of a run anew, after card.toml was written: README.md, card.json, croissant.json."""
+    from gristmill.export.card import exportable, ready, renew
+
+    if check:
+        ready(folder)
+    else:
+        renew(folder)
+    missing = exportable(folder)
+    if json:
+        printing.print_json({"folder": str(folder), "missing": missing})
+    else:
+        printing.show_card(folder, missing, written=not check)
+    if check and missing:
+        raise typer.Exit(5)
+
+
+@app.command()
 def keypair(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub will be the public one.")],
 ) -> None:
@@ -515,6 +583,12 @@ def check(
             metavar="BAR", help="Exit with 5 if it holds: contamination>0, near_duplicate>5%, distinct_2<0.3."
         ),
     ] = None,
+    pii: Annotated[
+        Pii,
+        typer.Option(
+            help="What finds names of people: Presidio, or nothing. Default: Presidio where it is installed, up to 5,000 rows."
+        ),
+    ] = Pii.auto,
     report: Annotated[Path | None, typer.Option(help="Where the page goes. Default: report.html.")] = None,
     seed: Annotated[int, typer.Option(help="Of samples and resamples.")] = 0,
     json: Json = False,
@@ -533,6 +607,7 @@ def check(
         only=only or [],
         skip=skip or [],
         fail_on=fail_on or [],
+        names=pii.value,
         report=report,
         seed=seed,
         json=json,
@@ -556,13 +631,35 @@ def compare(
         str | None, typer.Option(metavar="SET", help="Real rows: what each made is trained on, and these test it.")
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the real rows and of what is made.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of the real rows: utility by domain, and across domains.")
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is trained on each: linear (labels), ngram, or a model that can be: transformers:FOLDER. "
+            "Default: linear with --label, else ngram.",
+        ),
+    ] = None,
+    training: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Of such a model, such as '{\"learning_rate\": 1e-4}'.")
+    ] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to look at.")] = None,
     target: Annotated[int | None, typer.Option(help="Rows that each run makes.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of each run.")] = None,
     max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Of each run.")] = None,
-    runs: Annotated[int, typer.Option(help="Of each recipe, each with a seed of its own.")] = 3,
+    runs: Annotated[int, typer.Option(min=1, help="Of each recipe, each with a seed of its own.")] = 3,
+    trainings: Annotated[int, typer.Option(min=1, help="On each run's rows, each with a seed of its own.")] = 2,
     judge: Annotated[str | None, typer.Option(metavar="SPEC", help="A model that judges pairs of rows.")] = None,
-    pairs: Annotated[int, typer.Option(help="Judged pairs for each two entries.")] = 50,
+    pairs: Annotated[int, typer.Option(min=1, help="Judged pairs for each two entries.")] = 50,
+    people: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="People's verdicts to hold the judge against: first, second, winner (first, second or tie), rater.",
+        ),
+    ] = None,
     against: Annotated[
         list[str] | None, typer.Option(metavar="SET", help="A benchmark; an entry that holds it is not ranked.")
     ] = None,
@@ -573,28 +670,38 @@ def compare(
     json: Json = False,
 ) -> None:
     """Which method makes better data from the same seeds for the same money? A table that ranks what it can tell apart."""
+    from gristmill import config
     from gristmill.report.compared import compare_command
 
-    compare_command(
+    defaults = config.load()
+    code = compare_command(
         names or [],
         data=data or [],
-        models=model or [],
+        models=_models(model, defaults) or {},
         vary=vary,
         seeds=seeds,
         real=real,
         label=label,
+        domain=domain,
+        learner=defaults.models.get(learner, learner) if learner else None,
+        training=training,
         text=text,
         target=target,
         max_tokens=max_tokens,
         max_cost=max_cost,
         runs=runs,
-        judge=judge,
+        trainings=trainings,
+        judge=defaults.models.get(judge, judge) if judge else None,
         pairs=pairs,
+        people=people,
         against=against or [],
         out=out,
         seed=seed,
+        prices=defaults.prices,
         json=json,
     )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

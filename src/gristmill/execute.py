@@ -91,6 +91,8 @@ class Result:
     tables: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """How endpoints had to be asked, where that differs from what the recipe wanted."""
+    rounds: dict[str, Any] | None = None
+    """Diversity by round, of rows that were made in rounds: see `gristmill.export.facts`."""
 
     @property
     def name(self) -> str:
@@ -280,7 +282,7 @@ async def execute(
             if not stopped:
                 sweep(folder, journal)
             result.tables = write_tables(folder, journal, parts[-1].recipe.tables, len(parts) - 1)
-            write_card(folder, journal, [part.recipe for part in parts])
+            result.rounds = write_card(folder, journal, [part.recipe for part in parts])["rounds"]
         except OSError as error:
             raise DiskTrouble(
                 f"the rows are safe in {folder / 'run.db'}, but their tables could not be written: "

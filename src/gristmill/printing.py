@@ -95,10 +95,30 @@ def report(result: Result) -> None:
     if result.stopped:
         facts.append(("stopped", f"{result.stopped}. Go on with: gristmill resume {folder}"))
     facts += [("note", note) for note in result.notes]
+    if result.rounds:
+        _show_rounds(console, result.rounds)
     facts.append(("look", f"gristmill rows {folder}{' [--rejects]' if result.reject_counts else ''}"))
     for label, text in facts:
         # The terminal may wrap: a path or a command that we broke could not be copied.
         console.print(Text.assemble((f"{label:>8}  ", "bold"), text), soft_wrap=True)
+
+
+def _show_rounds(console: Any, rounds: dict[str, Any]) -> None:
+    """Diversity by round, and what it comes to."""
+    from rich.table import Table
+
+    from gristmill.export.card import diversity_said
+    from gristmill.quality.values import number
+
+    budget = f" ({rounds['token_budget']:,} tokens)" if rounds["token_budget"] else ""
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("round", "rows", f"distinct-2{budget}"):
+        grid.add_column(title, justify="right")
+    for one in rounds["rounds"]:
+        value = "not measured" if one["distinct_2"] is None else number(one["distinct_2"])
+        grid.add_row(f"{one['round']:,}", f"{one['rows']:,}", value)
+    console.print(grid)
+    console.print(plain_text(diversity_said(rounds)), style="yellow" if rounds["falls"] else "dim", soft_wrap=True)
 
 
 def facts(result: Result) -> dict[str, Any]:
@@ -120,6 +140,7 @@ def facts(result: Result) -> dict[str, Any]:
         "cost": result.spent.cost,
         "stopped": str(result.stopped) if result.stopped else None,
         "notes": result.notes,
+        "rounds": result.rounds,
         "exit_code": result.exit_code,
         "files": {name: str(path) for name, path in result.tables.items()},
     }
@@ -314,6 +335,8 @@ def show_verified(folder: Path, found: Verified) -> None:
     console = new_console()
     for difference in found.differences:
         console.print(Text(f"differs: {difference}", style="red"), soft_wrap=True)
+    if hint := found.hint(folder):
+        console.print(Text(hint, style="yellow"), soft_wrap=True)
     if found.ok:
         console.print(
             Text(f"{folder}: {found.rows:,} rows are as they were signed by key {found.key_id[:16]}"), soft_wrap=True
@@ -321,6 +344,26 @@ def show_verified(folder: Path, found: Verified) -> None:
     if not found.known:
         said = "The key is the manifest's own: whoever changed the rows could have changed it too. Name the signer's: --key"
         console.print(Text(said, style="yellow"), soft_wrap=True)
+
+
+def show_card(folder: Path, missing: list[str], *, written: bool) -> None:
+    """What a run's card still lacks."""
+    from rich.text import Text
+
+    console = new_console()
+    for line in missing:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+    state = "complete" if not missing else "not complete" if written else "not complete, or not as it should be"
+    console.print(Text(f"{folder / 'README.md'} {'was written; it is' if written else 'is'} {state}"), soft_wrap=True)
+    if written:
+        show_old_signature(folder)
+
+
+def show_old_signature(folder: Path) -> None:
+    """Of a folder that was signed before its card was written anew, how to sign again."""
+    if (folder / "manifest.sig").exists():
+        said = f"The signature is older than the card. Sign the folder again: gristmill sign {folder} --key KEY"
+        new_console().print(plain_text(said), style="yellow", soft_wrap=True)
 
 
 def show_trace(origin: Origin) -> None:

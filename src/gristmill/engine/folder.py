@@ -1,7 +1,16 @@
-"""A run's folder: `run.db`, `inputs/` (the seeds as they were read), `data/` (a Parquet file a table).
+"""A run's folder. It is whole in itself: what a run read is kept in it, so it can be resumed and replayed without the files
+that the user named.
 
-The folder is whole in itself: what a run read is kept in it, so it can be resumed and replayed without the files that
-the user named.
+    run.db                          calls, rows, rejects, failures: the run itself
+    inputs/                         what was read: seeds.parquet and further inputs, pictures/
+    data/                           a Parquet file a table
+    artefacts/                      files that the run made besides rows
+    README.md, card.json            the card, for people and for programs
+    croissant.json                  the tables in Croissant
+    card.toml                       what people write of the run
+    report.json, report.html        what `gristmill check` found, for programs and for people
+    manifest.json                   what was signed: hashes of all above but run.db, of data/ by row
+    manifest.sig, manifest.rows     its signature; the hash of each row
 """
 
 from __future__ import annotations

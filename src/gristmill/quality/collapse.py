@@ -38,7 +38,8 @@ RULES: tuple[Rule, ...] = ()
 """`cap` makes the one there is: how many generations are too many is for whoever trains to say."""
 
 ROUNDS = ("iteration", "round", "generation")
-"""Columns that say in which round a row was made; the first that is there."""
+"""Columns that say in which round a row was made; the first that numbers two or more, else the lineage's generation."""
+LINEAGE = "lineage.generation"
 LEAST = 100
 """Tokens: a round of fewer is left out, as it would bring all others down to its size."""
 
@@ -547,7 +548,7 @@ def measure(
 
     The interval is over draws of rows; the null is the slope where the same rows are dealt to the rounds by chance.
     Table `rounds`: rows, tokens, distinct_2 and types of each. Scores of rows: `round`; `generation` where a column or
-    the lineage says it.
+    the lineage says it, and `max_generation` of all.
 
     Args:
         reference: its distinct_2 and types at the same budget stand in the table as well.
@@ -572,8 +573,11 @@ def measure(
         found.rows["generation"] = generations
         counts = Counter(one for one in generations if one is not None)
         found.tables["generations"] = [{"generation": int(one), "rows": counts[one]} for one in sorted(counts)]
+        most = Measure(name="max_generation", value=max(counts), n=sum(counts.values()))
+    else:
+        most = None
     if column is None:
-        return _nothing(found, f"no column says in which round a row was made ({', '.join(ROUNDS)})")
+        return _nothing(found, f"no column says in which round a row was made ({', '.join(ROUNDS)})", most)
     found.rows["round"] = rounds
     order = sorted(
         (row for row, number in enumerate(rounds) if number is not None),
@@ -586,7 +590,7 @@ def measure(
     if len(kept) < len(everything):
         found.notes.append(f"{len(everything) - len(kept)} rounds of fewer than {LEAST} tokens were left out.")
     if len(kept) < 2:
-        return _nothing(found, f"a slope takes two rounds of {LEAST} tokens or more; {column} has {len(kept)}")
+        return _nothing(found, f"a slope takes two rounds of {LEAST} tokens or more; {column} has {len(kept)}", most)
     theirs = _tokens(reference.texts) if reference is not None else None
     budget = min(token_budget, *(tokens.size(rows) // 2 for rows in kept.values()))
     if theirs is not None and len(theirs.flat) >= LEAST:
@@ -613,6 +617,7 @@ def measure(
                 better="high",
             )
         )
+    found.measures += [most] if most else []
     found.tables["rounds"] = [
         {
             "round": number,
@@ -631,9 +636,19 @@ def measure(
 NAMES = ("distinct_2", "types")
 
 
-def _nothing(found: Found, why: str) -> Found:
+def _nothing(found: Found, why: str, most: Measure | None) -> Found:
     found.measures = [Measure(name="distinct_2_slope", value=None, unit="tokens a round", better="high", why=why)]
+    found.measures += [most] if most else []
     return found
+
+
+def falls(found: Found) -> bool:
+    """Whether the diversity of words clearly falls: the interval of its slope lies below what the same rows give where they
+    are dealt to the rounds by chance."""
+    slope = next((one for one in found.measures if one.name == "distinct_2_slope"), None)
+    if slope is None or slope.high is None or slope.null is None:
+        return False
+    return slope.high < slope.null
 
 
 def _by_round(tokens: _Tokens, rounds: Sequence[Rows], budget: int, times: int, rng: np.random.Generator) -> Numbers:
@@ -650,21 +665,33 @@ def _tokens(texts: Sequence[str]) -> _Tokens:
 
 
 def _rounds(data: Set) -> tuple[str | None, list[Score]]:
-    """The first column that numbers two rounds or more, and each row's."""
+    """The first column that numbers two rounds or more, and each row's; else the generations of the lineage."""
     for name in ROUNDS:
         values = [_number(record.get(name)) for record in data.records]
-        if len({value for value in values if value is not None}) > 1:
+        if _several(values):
             return name, values
-    return None, []
+    values = [round_of(record, LINEAGE) for record in data.records]
+    return (LINEAGE, values) if _several(values) else (None, [])
+
+
+def _several(values: Iterable[Score]) -> bool:
+    return len({value for value in values if value is not None}) > 1
+
+
+def round_of(record: Mapping[str, Any], column: str) -> Score:
+    """The round of a row, by a column or by `LINEAGE`; None where it has none."""
+    if column != LINEAGE:
+        return _number(record.get(column))
+    lineage = record.get("lineage")
+    return _number(lineage.get("generation")) if isinstance(lineage, Mapping) else None
 
 
 def _generations(data: Set) -> list[Score]:
-    found = []
-    for record in data.records:
-        lineage = record.get("lineage")
-        value = lineage.get("generation") if isinstance(lineage, Mapping) else None
-        found.append(_number(record.get("generation") if value is None else value))
-    return found
+    found = [round_of(record, LINEAGE) for record in data.records]
+    return [
+        _number(record.get("generation")) if one is None else one
+        for one, record in zip(found, data.records, strict=True)
+    ]
 
 
 def _number(value: Any) -> Score:

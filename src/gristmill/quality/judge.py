@@ -4,7 +4,8 @@ Position: both orders of a pair, a win only where they agree. Repeats. Agreement
 the agreement of people among themselves. Biases as coefficients of a logistic regression, and the win rate with length
 taken out (as Dubois et al. 2024, arXiv 2404.04475). Probes whose right verdict is known. Scores: use of the scale, test
 and retest, the expected score of log-probabilities. A proportion judged by a model, corrected by the part that people
-labelled (prediction-powered inference, Angelopoulos et al. 2023).
+labelled (prediction-powered inference, Angelopoulos et al. 2023). `measure` looks at a set whose rows hold what several
+raters said.
 
 Nothing here asks a model: verdicts come in as data, probes go out as data.
 Promised: a pair whose orders disagree is a tie, never a win; every number has an interval over pairs, both orders of one
@@ -17,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from math import exp, log, sqrt
 from typing import Any, Literal, NamedTuple
 
@@ -30,9 +32,11 @@ from gristmill.ops.text import sentences
 from gristmill.quality.c2st import MARKDOWN
 from gristmill.quality.intervals import Z95, Numbers, interval, mean_interval, proportion
 from gristmill.quality.points import Rows
-from gristmill.quality.values import Found, Measure
+from gristmill.quality.sets import Set
+from gristmill.quality.values import Found, Measure, Rule, Score
 
 CHECK = "judge-reliability"
+RULES = (Rule(check=CHECK, score="disagreement", reason="raters_disagree", least=0.5),)
 KAPPA_FLOOR = 0.4
 HUMAN_ITEMS = 100
 """Items with a human label below which an agreement says little."""
@@ -665,3 +669,151 @@ def warnings(found: Found) -> list[str]:
     if biased := [line["bias"] for line in found.tables.get("biases", [])]:
         notes.append(f"Verdicts depend on {', '.join(biased)}.")
     return notes
+
+
+# Sets that hold what several raters said
+
+RATER = re.compile(
+    r"(judge|human|rater|annotator|reviewer|person)s?[_-]?(\d+|[a-z])?([_-]?(label|verdict|rating|score|vote|choice))?",
+    re.IGNORECASE,
+)
+"""Columns that say who judged: `judge_a` and `judge_b`, `human` and `judge`, `judge_label` and `human_label`, `rater_1` to
+`rater_3`. `judge_style` is none: what follows could be an aspect as well as a name."""
+LISTS = ("votes", "verdicts", "ratings")
+"""Columns that list what several said of the row, in the order of raters."""
+BELOW = "below the floor of"
+LABELS = 50
+"""Different labels at most: a column of more is prose."""
+PAIRED = 6
+"""Raters of whom each two are held against each other."""
+JUDGED = 5000
+"""Rows that agreement rests on, by chance; of all of them the scores."""
+
+
+def raters(data: Set) -> dict[str, list[Any]]:
+    """What each rater said of each row, by rater; None where one said nothing. Empty where the rows do not hold it.
+
+    Columns that say who judged (`RATER`), two or more that share a label; else one of `LISTS`. Labels are text, numbers or
+    yes and no.
+    """
+    names = dict.fromkeys(name for record in data.records for name in record if RATER.fullmatch(name))
+    columns = {name: [_label(record.get(name)) for record in data.records] for name in names}
+    columns = {name: values for name, values in columns.items() if 0 < len(_labels(values)) <= LABELS}
+    shared = [
+        name
+        for name, values in columns.items()
+        if any(_labels(values) & _labels(other) for one, other in columns.items() if one != name)
+    ]
+    if len(shared) > 1:
+        return {name: columns[name] for name in shared}
+    for name in LISTS:
+        said = [record.get(name) for record in data.records]
+        lists = [[_label(one) for one in value] if isinstance(value, list) else [] for value in said]
+        most = max(map(len, lists), default=0)
+        if most > 1 and 0 < len(_labels([one for some in lists for one in some])) <= LABELS:
+            return {f"{name} {at + 1}": [some[at] if at < len(some) else None for some in lists] for at in range(most)}
+    return {}
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.strip() or None
+    return value if isinstance(value, bool | int | float) and np.isfinite(value) else None
+
+
+def _labels(values: Sequence[Any]) -> set[Any]:
+    return {value for value in values if value is not None}
+
+
+def measure(
+    data: Set,
+    reference: Set | None = None,
+    *,
+    seed: int = 0,
+    kappa_floor: float = KAPPA_FLOOR,
+    times: int = 200,
+) -> Found:
+    """How far the raters of a set agree: `alpha` of all (Krippendorff, with gaps) and `kappa_A_B` of each two (Cohen's,
+    weighted by squares for numbers), intervals by bootstrap over rows.
+
+    Table `raters`: of each two the rows that both judged, the share that they agree on, what chance alone would give, and
+    kappa. Score of rows: `disagreement`, the share of raters who said something else than most (of numbers: more than 1
+    from the median); None with fewer than two raters.
+
+    Args:
+        reference: not looked at.
+        kappa_floor: below which a note warns.
+        times: resamples.
+    """
+    said = raters(data)
+    labels = {one for values in said.values() for one in _labels(values)}
+    # Two points are no scale: 0 and 1 are a no and a yes.
+    numbers = len(labels) > 2 and all(isinstance(one, int | float) and not isinstance(one, bool) for one in labels)
+    level: Level = "interval" if numbers else "nominal"
+    kappa: Callable[[Sequence[Any], Sequence[Any]], float] = weighted_kappa if numbers else cohen
+    rows = list(zip(*said.values(), strict=True)) if said else [()] * len(data)
+    units = [[one for one in row if one is not None] for row in rows]
+    found = Found(
+        check=CHECK,
+        rows={"disagreement": [_disagreement(unit, numbers) for unit in units]},
+        settings={"raters": list(said), "level": level, "kappa_floor": kappa_floor, "seed": seed, "times": times},
+        details={
+            row: [
+                {"kind": "labels", **{name: one for name, one in zip(said, row_labels, strict=True) if one is not None}}
+            ]
+            for row, row_labels in enumerate(rows)
+            if len(set(units[row])) > 1
+        },
+    )
+    chosen = sorted(np.random.default_rng(seed).choice(len(rows), min(JUDGED, len(rows)), replace=False).tolist())
+    several = [units[row] for row in chosen if len(units[row]) > 1]
+    none = "no row has labels of two raters"
+    alpha = _over_items("alpha", several, lambda some: krippendorff(some, level), none, seed, times)
+    found.measures.append(alpha)
+    if alpha.value is not None and alpha.value < kappa_floor:
+        found.notes.append(f"Alpha of all raters is {alpha.value:.2f}, {BELOW} {kappa_floor}.")
+    if len(said) > PAIRED:
+        found.notes.append(f"There are {len(said)} raters; of more than {PAIRED} no pairs are told.")
+        return found
+    found.tables["raters"] = []
+    for (one, first), (other, second) in combinations(said.items(), 2):
+        pairs = [(first[row], second[row]) for row in chosen if None not in (first[row], second[row])]
+        name = f"kappa_{one}_{other}".replace(" ", "_")
+        what = _over_items(name, [[pair] for pair in pairs], _joined(_of_pairs(kappa)), none, seed, times)
+        found.measures.append(what)
+        found.tables["raters"].append(
+            {"first": one, "second": other, "rows": len(pairs), **_shared(pairs), "kappa": what.value}
+        )
+        if what.value is not None and what.value < kappa_floor:
+            found.notes.append(f"Kappa of {one} and {other} is {what.value:.2f}, {BELOW} {kappa_floor}.")
+    return found
+
+
+def concern(found: Found) -> str:
+    """Why people should look at what raters said, though most rows may have a majority: the first agreement below the
+    floor; "" where there is none."""
+    return next((note for note in found.notes if BELOW in note), "")
+
+
+def _of_pairs(kappa: Callable[[Sequence[Any], Sequence[Any]], float]) -> Callable[[Sequence[tuple[Any, Any]]], float]:
+    return lambda pairs: kappa([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _shared(pairs: Sequence[tuple[Any, Any]]) -> dict[str, float | None]:
+    """The share of pairs that agree, and what two who label as often but by chance would give."""
+    if not pairs:
+        return {"agreement": None, "by_chance": None}
+    ones, others = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    return {
+        "agreement": sum(a == b for a, b in pairs) / len(pairs),
+        "by_chance": sum(ones[label] * others[label] for label in ones) / len(pairs) ** 2,
+    }
+
+
+def _disagreement(labels: Sequence[Any], numbers: bool) -> Score:
+    if len(labels) < 2:
+        return None
+    if numbers:
+        middle = float(np.median(labels))
+        return float(sum(abs(one - middle) > 1 for one in labels) / len(labels))
+    return 1 - Counter(labels).most_common(1)[0][1] / len(labels)

@@ -15,6 +15,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from itertools import product
@@ -68,6 +69,14 @@ class Table:
     same: Mapping[str, str]
     compatible: frozenset[tuple[str, str]]
     countries: Mapping[str, frozenset[str]]
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Terms by patterns of models' names."""
+
+    def of_model(self, spec: str) -> str:
+        """The terms of a model, by the name that a run knows it by; "" where they are not known."""
+        name = spec.partition(",")[0].removeprefix("annotator:")  # without its options
+        known = () if "@" in name else self.models.items()
+        return next((terms for pattern, terms in known if fnmatchcase(name, pattern)), "")
 
     def __getitem__(self, name: str) -> Licence:
         """By its SPDX id in any case, or a common spelling; not `known`, and then never free, where it is not in the
@@ -89,6 +98,7 @@ def load(text: str) -> Table:
         same={name.lower(): other.lower() for name, other in read.get("same", {}).items()},
         compatible=frozenset((first, second) for first, second in read.get("compatible", [])),
         countries={name: frozenset(words) for name, words in read.get("countries", {}).items()},
+        models=read.get("models", {}),
     )
 
 

@@ -2,9 +2,13 @@
 rows.
 
 Practice, no paper; the entropy limit is ours. Promised: what has a check digit is reported only where the digit is
-right; a value that a private source row holds is a leak, whatever its type. Not promised: names, addresses and
-organisations without a model that knows them (`presidio_spans`); national numbers of countries that are not in
-`NUMBERS`; pictures of text.
+right; a value that a private source row holds is a leak, whatever its type. Not promised: names without a model that
+knows them (`presidio`), and with one in other languages than English; street addresses; national numbers of countries
+that are not in `NUMBERS`; pictures of text.
+
+A name may be anybody's in a story, so rows with names have a score and a reason of their own (`person_named`), apart from
+what is surely personal (`personal_data`). Places, organisations and groups are counted and masked; alone they concern no
+row.
 
 Reports hold types and places, never the values themselves.
 """
@@ -12,6 +16,7 @@ Reports hold types and places, never the values themselves.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import ipaddress
 import random
 import re
@@ -24,6 +29,7 @@ from math import log2
 from typing import Any, Literal, Protocol
 
 from gristmill import packages
+from gristmill.ops import parts_of_speech
 from gristmill.ops.text import WORD
 from gristmill.quality.intervals import proportion
 from gristmill.quality.sets import Set
@@ -33,11 +39,15 @@ from gristmill.quality.verbatim import Windows
 CHECK = "pii-check"
 Action = Literal["flag", "mask", "drop", "pseudonymise"]
 NO_NAMES = "Names, addresses and organisations are not covered: no model for them was given."
+ENGLISH = "Names are looked for by a model of English, which takes other words for names and names for other words."
 
 RULES = (
     Rule(check=CHECK, score="leaks", reason="private_leak", least=1),
     Rule(check=CHECK, score="pii", reason="personal_data", least=0.5),
+    Rule(check=CHECK, score="names", reason="person_named", least=0.5),
 )
+AROUND = frozenset({"location", "organisation", "group"})
+"""Types that say nothing of a person by themselves."""
 
 RESERVED = ("example.com", "example.org", "example.net", "example.edu", "example", "test", "invalid", "localhost")
 """Domains that belong to nobody (RFC 2606 and 6761)."""
@@ -308,10 +318,19 @@ def detect(
 
 def merge(spans: Iterable[Span], score_threshold: float = 0.5) -> list[Span]:
     """Of overlapping spans the longest, of equally long ones that with the highest score; surer ones before doubtful
-    ones, so that a guess about a whole line hides no certain finding within it."""
+    ones, and all others before a model's, so that a guess about a whole line hides no certain finding within it."""
     found: list[Span] = []
     for span in sorted(
-        spans, key=lambda s: (s.score < score_threshold, s.start - s.end, -s.score, s.start, s.type, s.detector)
+        spans,
+        key=lambda s: (
+            s.score < score_threshold,
+            s.detector == MODEL,
+            s.start - s.end,
+            -s.score,
+            s.start,
+            s.type,
+            s.detector,
+        ),
     ):
         if all(span.end <= other.start or other.end <= span.start for other in found):
             found.append(span)
@@ -431,45 +450,82 @@ def _context(kind: str) -> re.Pattern[str]:
 class Analyzer(Protocol):
     """What `presidio_analyzer.AnalyzerEngine` has."""
 
-    def analyze(self, text: str, language: str) -> list[Any]: ...
+    def analyze(self, text: str, language: str, entities: list[str]) -> list[Any]: ...
 
 
+MODEL = "presidio"
 PRESIDIO = {"PERSON": "name", "LOCATION": "location", "ORGANIZATION": "organisation", "NRP": "group"}
+UNASKED = (
+    "AGE", "CARDINAL", "DATE", "DATE_TIME", "EVENT", "FAC", "LANGUAGE", "LAW", "MONEY", "ORDINAL", "PERCENT", "PRODUCT",
+    "QUANTITY", "TIME", "WORK_OF_ART",
+)  # fmt: skip
+"""What the model finds besides; each would be a warning in the log."""
+PIECE = 50_000
+"""Characters that the model reads at once: spaCy refuses a million, and the memory for many is much."""
+ALONE = re.compile("[\ud800-\udfff]")
 
 
 def presidio_spans(engine: Analyzer, *, language: str = "en", least: float = 0.4) -> Callable[[str], list[Span]]:
     """A detector for `more` from a Presidio engine: names, places, organisations, groups.
 
-    Only what the patterns here cannot know is taken from it; its own e-mails, cards and phones overlap with ours.
+    Only what the patterns here cannot know is asked of it; its own e-mails, cards and phones overlap with ours.
 
     Args:
         least: its findings below this score are left out: of its model they are mostly wrong.
     """
 
     def spans(text: str) -> list[Span]:
+        text = ALONE.sub("\ufffd", text)  # half a character is no UTF-8, which spaCy takes
         return [
-            Span(PRESIDIO[one.entity_type], one.start, one.end, round(float(one.score), 4), "presidio")
-            for one in engine.analyze(text=text, language=language)
+            Span(PRESIDIO[one.entity_type], start + one.start, start + one.end, round(float(one.score), 4), MODEL)
+            for start, piece in _pieces(text)
+            for one in engine.analyze(text=piece, language=language, entities=list(PRESIDIO))
             if one.entity_type in PRESIDIO and one.score >= least
         ]
 
     return spans
 
 
-def presidio(model: str) -> Analyzer:
-    """A Presidio engine over a spaCy model on disk, by its name or its folder. Nothing is downloaded.
+def _pieces(text: str) -> Iterable[tuple[int, str]]:
+    """A long text in pieces that end with a word, each with its place."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE
+        if end < len(text):
+            end = max(text.rfind(" ", start, end), text.rfind("\n", start, end)) + 1 or end
+        if piece := text[start:end].strip() and text[start:end]:
+            yield start, piece
+        start = end
+
+
+def presidio(model: str | None = None) -> Analyzer:
+    """A Presidio engine over a spaCy model on disk. Nothing is downloaded.
+
+    Args:
+        model: a spaCy model's name or folder; the English one that is installed unless given.
 
     Raises:
-        BadInput: presidio-analyzer or spaCy is not installed.
+        BadInput: presidio-analyzer, spaCy or a model is not installed.
     """
     packages.require("finding names", "presidio", "presidio_analyzer", "spacy")
+    place = model or parts_of_speech.place()
     analyzer, engines, spacy = map(
         importlib.import_module, ("presidio_analyzer", "presidio_analyzer.nlp_engine", "spacy")
     )
-    nlp = engines.SpacyNlpEngine()
-    nlp.nlp = {"en": spacy.load(model)}  # set, since its own loading would download what it does not find
-    engine: Analyzer = analyzer.AnalyzerEngine(nlp_engine=nlp, supported_languages=["en"])
-    return engine
+    nlp = engines.SpacyNlpEngine(ner_model_configuration=engines.NerModelConfiguration(labels_to_ignore=list(UNASKED)))
+    pipeline = spacy.load(place)
+    nlp.nlp = {"en": pipeline}  # set, since its own loading would download what it does not find
+    engine: Any = analyzer.AnalyzerEngine(nlp_engine=nlp, supported_languages=["en"])
+    meta = pipeline.meta
+    over = f"{meta['lang']}_{meta['name']} {meta['version']}"
+    engine.about = f"presidio {packages.version('presidio-analyzer')} over {over}"
+    found: Analyzer = engine
+    return found
+
+
+def presidio_is_there() -> bool:
+    """Whether presidio-analyzer, spaCy and an English model are installed."""
+    return importlib.util.find_spec("presidio_analyzer") is not None and parts_of_speech.installed()
 
 
 # What is done with findings
@@ -622,7 +678,7 @@ class Source:
         self._values: set[str] = set()
         for text in private.texts:
             held.update({code.lower() for code in _codes(text)})
-            self._values |= {_normal(s.type, text[s.start : s.end]) for s in find(text) if s.score >= 0.5}
+            self._values |= {_normal(s.type, text[s.start : s.end]) for s in _telling(find(text)) if s.score >= 0.5}
         self._rare = {code for code, rows in held.items() if rows <= RARE}
         self._columns = _columns(private)
         longest = max((len(value.split()) for value in self._columns), default=0)
@@ -652,6 +708,11 @@ class Source:
             for size in range(1, min(self._most, len(words) - at) + 1)
             if " ".join(words[at : at + size]) in self._columns
         ]
+
+
+def _telling(spans: Iterable[Span]) -> Iterable[Span]:
+    """Without places, organisations and groups: a private row's city is everybody's."""
+    return (span for span in spans if span.type not in AROUND)
 
 
 def _codes(text: str) -> list[str]:
@@ -755,21 +816,35 @@ def _national(name: str, rng: random.Random) -> str:
             return made
 
 
-def self_test(texts: Sequence[str], find: Callable[[str], list[Span]], seed: int, least: float) -> dict[str, Any]:
+NAMED = (
+    ("name", "My name is {} and I wrote the letter.", ("Robert Miller", "Susan Clark", "David Nguyen", "Maria Lopez")),
+    ("location", "She moved to {} last winter.", ("Berlin", "Chicago", "Paris", "Toronto")),
+    ("organisation", "He worked for {} until then.", ("Siemens", "Microsoft", "the World Bank", "Toyota")),
+)
+"""Probes of what only a model finds."""
+
+
+def self_test(
+    texts: Sequence[str], find: Callable[[str], list[Span]], seed: int, least: float, *, names: bool = False
+) -> dict[str, Any]:
     """Planted values found, by type; and texts without any in which something was found.
 
     Each probe is put after a text of the set (or alone, for an empty set), on a line of its own.
+
+    Args:
+        names: names, places and organisations are planted as well.
     """
-    rng = random.Random(seed)
+    rng, drawn = random.Random(seed), random.Random(seed)  # apart, so that names change no other probe
     hits: Counter[str] = Counter()
     planted: Counter[str] = Counter()
     for _ in range(5):
-        for kind, sentence in probes(rng):
+        named = [(kind, form.format(drawn.choice(some))) for kind, form, some in NAMED] if names else []
+        for kind, sentence in [*probes(rng), *named]:
             before = f"{rng.choice(texts)[:2000]}\n" if texts else ""
             spans = find(before + sentence)
             planted[kind] += 1
             hits[kind] += any(span.type == kind and span.score >= least and span.end > len(before) for span in spans)
-    alarms = [text for text in CLEAN if any(span.score >= least for span in find(text))]
+    alarms = [text for text in CLEAN if any(span.score >= least for span in _telling(find(text)))]
     return {
         "recall": [
             {"type": kind, "planted": n, "found": hits[kind], "recall": hits[kind] / n} for kind, n in planted.items()
@@ -805,7 +880,9 @@ def measure(
         score_threshold: from here on a finding counts in the rates; rows keep the score of all.
         analyzer: `presidio(...)`, or what has its interface. Without it names are not covered.
 
-    Scores: `pii` (the highest score of a finding, 0.0 without), `findings` (how many reach the threshold), `leaks`.
+    Scores: `pii` (the highest score of a finding but names, 0.0 without), `names` (that of a person's name; None where
+    none were looked for), `findings` (how many reach the threshold), `leaks`; none of them counts places, organisations
+    and groups.
     """
     more = presidio_spans(analyzer) if analyzer else None
 
@@ -816,16 +893,18 @@ def measure(
 
     settings = {
         "locale": locale, "entropy_bits": entropy_bits, "leak_tokens": leak_tokens, "score_threshold": score_threshold,
-        "allow": len(allow), "names": "presidio" if analyzer else "", "private_rows": len(private or ()), "seed": seed,
+        "allow": len(allow), "names": getattr(analyzer, "about", MODEL) if analyzer else "", "private_rows": len(private or ()), "seed": seed,
     }  # fmt: skip
-    found = Found(check=CHECK, settings=settings, notes=[] if analyzer else [NO_NAMES])
+    found = Found(check=CHECK, settings=settings, notes=[ENGLISH] if analyzer else [NO_NAMES])
     source = Source(private, leak_tokens, find) if private is not None else None
     if source is None:
         found.notes.append("No private rows were given, so leaks are not looked for.")
     allowed = {value.lower() for value in allow}
     kinds = _rows(found, data, find, source, score_threshold, allowed)
+    if analyzer is None:
+        found.rows["names"] = [None] * len(data)
     _rates(found, data, reference, kinds, find, score_threshold, source is not None)
-    test = self_test(data.texts, find, seed, score_threshold)
+    test = self_test(data.texts, find, seed, score_threshold, names=analyzer is not None)
     found.tables["planted"] = test["recall"]
     hits, n = sum(one["found"] for one in test["recall"]), sum(one["planted"] for one in test["recall"])
     low, high = proportion(hits, n) or (None, None)
@@ -851,7 +930,7 @@ def _rows(
     allowed: Collection[str],
 ) -> list[set[str]]:
     """Fills in scores and details; the types of each row that reach the threshold."""
-    scores: dict[str, list[Score]] = {"pii": [], "findings": [], "leaks": []}
+    scores: dict[str, list[Score]] = {"pii": [], "names": [], "findings": [], "leaks": []}
     kinds: list[set[str]] = []
     for row, fields in enumerate(zip(data.prompts, data.responses, strict=True)):
         tags = Tags()
@@ -868,8 +947,10 @@ def _rows(
                      text[span.start : span.end])}
                 )  # fmt: skip
         counted = [one for one in listed if one["score"] >= least]
-        scores["pii"].append(max((one["score"] for one in listed), default=0.0))
-        scores["findings"].append(float(len(counted)))
+        own_kinds = {*(one["type"] for one in listed)} - AROUND - {"name"}
+        scores["pii"].append(max((one["score"] for one in listed if one["type"] in own_kinds), default=0.0))
+        scores["names"].append(max((one["score"] for one in listed if one["type"] == "name"), default=0.0))
+        scores["findings"].append(float(sum(one["type"] not in AROUND for one in counted)))
         scores["leaks"].append(float(sum(one["leak"] for one in listed)))
         kinds.append({one["type"] for one in counted})
         if listed:
@@ -903,7 +984,8 @@ def _rates(
     def share(hits: int) -> float | None:
         return hits / len(others) if others else None
 
-    found.measures.append(rate("pii_rate", sum(map(bool, kinds)), share(sum(map(bool, others)))))
+    plain, beside = ([one - AROUND - {"name"} for one in side] for side in (kinds, others))
+    found.measures.append(rate("pii_rate", sum(map(bool, plain)), share(sum(map(bool, beside)))))
     for kind in sorted(set[str]().union(*kinds, *others)):
         against = share(sum(kind in one for one in others))
         found.measures.append(rate(f"pii_rate_{kind}", sum(kind in one for one in kinds), against))

@@ -205,6 +205,7 @@ def _plots(done: Checked, embed: Embedder | None) -> list[str]:
     drawn.append(_long_tail(done))
     if embed is not None and len(done.data) > 2:
         drawn.append(_map(done, embed))
+    drawn.append(_raters(done))
     flagged = Counter(words_of(flag.reason) for flag in done.flags)
     if flagged:
         names = [name for name, _ in flagged.most_common(8)]
@@ -229,6 +230,18 @@ def _long_tail(done: Checked) -> str:
         "Share of all words that the most frequent make up",
         "different words, as a power of ten",
         other=other,
+    )
+
+
+def _raters(done: Checked) -> str:
+    """How often each two raters say the same, and how often chance alone would have them."""
+    found = done.found.get("judge-agreement")
+    pairs = [one for one in found.tables.get("raters", []) if one["rows"]] if found else []
+    return plots.bars(
+        [f"{one['first']}, {one['second']}" for one in pairs],
+        [one["agreement"] for one in pairs],
+        "Judge agreement: share of rows, and what chance gives (line)",
+        other=[one["by_chance"] for one in pairs],
     )
 
 

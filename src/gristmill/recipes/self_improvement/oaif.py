@@ -119,7 +119,7 @@ async def oaif(
             run.link(pair, row)
             return pair
 
-        pairs = [pair for pair in await run.map(compare, batch) if pair is not None]
+        pairs = [pair for pair in await run.map(compare, batch, keep_going=True) if pair is not None]
         if pairs:
             await trainer.step(pairs)
         for pair in pairs:

@@ -78,7 +78,7 @@ async def spin(
             run.link(pair, row)
             return pair
 
-        pairs = [pair for pair in await run.map(play, drawn) if pair is not None]
+        pairs = [pair for pair in await run.map(play, drawn, keep_going=True) if pair is not None]
         last = iterations > 1 and iteration == iterations - 1
         settings = msgspec.structs.replace(
             training,

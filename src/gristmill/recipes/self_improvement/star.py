@@ -57,7 +57,7 @@ class StarRound(Row):
     steps: int
     loss: float
     accuracy: float | None = None
-    """Of the new model on the questions of `dev`, where there are any."""
+    """Of the new model on those questions of `dev` whose call did not fail; None without any."""
 
 
 @recipe("star", fixed=True, seeds="star_sums.jsonl")
@@ -166,7 +166,7 @@ async def star(
         tried: Sequence[StarQuestion] = rows
         if len(rows) > questions_per_iteration:
             tried = run.draw(f"questions/{iteration}", rows, k=questions_per_iteration)
-        made = [row for row in await run.map(work, tried) if row is not None]
+        made = [row for row in await run.map(work, tried, keep_going=True) if row is not None]
         kept = [*kept, made][-(copy_n + 1) :]
         steps = int(start_steps * step_growth ** (iteration - 1))
         settings = msgspec.structs.replace(training, steps=steps)
@@ -195,7 +195,8 @@ async def star(
                 answer = form.read(reply.text)
                 return answer is not None and same(answer, row.answer)
 
-            done.accuracy = sum(await run.map(check, dev)) / len(dev)
+            checked = await run.map(check, dev, keep_going=True)
+            done.accuracy = sum(checked) / len(checked) if checked else None
         run.link(done, model.checkpoint)
         yield done
         if done.accuracy is not None:
