@@ -252,3 +252,63 @@ async def test_seeds_that_cannot_do_are_refused():
         given_options = {name: value for name, value in few(Model({}), **options).items() if value is not None}
         with pytest.raises(BadInput, match=message):
             await run(auto_evol_instruct, seeds, **given_options)
+
+
+async def test_every_further_round_of_a_trajectory_evolves_the_stage_before():
+    model = Model({})
+    await run(auto_evol_instruct, SEEDS, **few(model, steps=1, mini_batch=1, trajectory_rounds=3))
+    [analysis] = map(text_of, model.asked("analyse"))
+    assert re.search(
+        r"Stage 1: (task \d+) \[e0\]\nStage 2: \1 \[e0\] \[e0\]\nStage 3: \1 \[e0\] \[e0\] \[e0\]", analysis
+    )
+    assert "Stage 4" not in analysis
+
+
+async def test_mini_batches_are_drawn_from_so_many_seeds_at_most():
+    model = Model({})
+    await run(
+        auto_evol_instruct, SEEDS, **few(model, steps=8, mini_batch=1, candidates_per_step=1, optimization_rows=2)
+    )
+    looked_at = [re.search(r"Stage 0: (.+)", text_of(q))[1] for q in model.asked("analyse")]
+    assert len(looked_at) == 8
+    assert len(set(looked_at)) == 2  # by chance of 20: less than once in a million
+
+
+async def test_a_step_whose_every_evolution_is_refused_analyses_nothing_and_keeps_the_method():
+    class Refusing(Model):
+        def say(self, question):
+            if kind(question) == "evolve" and not self.asked("evolve")[40:]:
+                raise Refused("no")
+            return super().say(question)
+
+    model = Refusing({})
+    done = await run(auto_evol_instruct, SEEDS, **few(model, steps=1), allow_failures=True)
+    assert model.asked("analyse") == model.asked("optimize") == []
+    assert await logged(done) == []
+
+
+async def test_what_a_user_sets_reaches_the_calls():
+    model = Model({})
+    options = {"added_words": "5 to 7", "max_tokens_per_call": 88, "evol_temperature": 0.3}
+    await run(
+        auto_evol_instruct, SEEDS, **few(model, steps=1, optimizer_temperature=0.9, optimizer_top_p=0.5, **options)
+    )
+    assert "5 to 7 words longer" in text_of(model.asked("evolve")[0])
+    assert {q.sampling["max_tokens"] for q in model.questions} == {88}
+    assert {q.sampling["temperature"] for q in [*model.asked("evolve"), *model.asked("answer")]} == {0.3}
+    thinking = [*model.asked("analyse"), *model.asked("optimize")]
+    assert {(q.sampling["temperature"], q.sampling["top_p"]) for q in thinking} == {(0.9, 0.5)}
+
+
+async def test_an_answer_that_is_empty_or_cut_gives_no_row_and_an_input_belongs_to_its_instruction():
+    class Mute(Model):
+        def say(self, question):
+            if kind(question) == "answer":
+                return "" if "task 0" in text_of(question) else Reply("Here", finish="length")
+            return super().say(question)
+
+    model = Mute({})
+    done = await run(auto_evol_instruct, [{"instruction": "task 0", "input": "x = 1"}, SEEDS[1]], **few(model, steps=0))
+    assert done.rows == []
+    assert [(r.reason, r.details["answer"]) for r in done.rejects] == [("empty", ""), ("truncated", "Here")]
+    assert given(model.asked("evolve")[0]) == "task 0\nx = 1"

@@ -76,3 +76,33 @@ async def test_what_a_user_sets_reaches_the_call_and_the_filters():
     assert (sampling["temperature"], sampling["top_p"], sampling["max_tokens"]) == (0.3, 0.5, 99)
     assert [r.reason for r in done.rejects] == ["too_short"]
     assert "Write 4 exercises" in generator.prompts[0]
+
+
+async def test_further_settings_reach_the_prompt_the_round_and_the_filters():
+    said = reply(block(3, "Sort names by their length please now"), block(4, "Sort names by their length please"))
+    generator = model(said)
+    options = {"num_prompt_instructions": 2, "max_words": 6, "request_batch_size": 3, "rouge_threshold": 0.95}
+    done = await run(code_alpaca, SEEDS, generator=generator, target=1, **options)
+    assert [(r.reason, r.details["words"]) for r in done.rejects][:1] == [("too_long", 7)]
+    assert len(generator.questions) == 3
+    for prompt in generator.prompts:
+        assert "2. Instruction: " in prompt
+        assert prompt.endswith("###\n3. Instruction:")
+
+
+@pytest.mark.parametrize(("threshold", "rows"), [(0.7, 1), (0.95, 2)])
+async def test_the_threshold_is_the_users(threshold, rows):
+    said = reply(
+        block(4, "Sort a list of names by their length in Python"),
+        block(5, "Sort a list of names by their length in Java"),
+    )
+    done = await run(
+        code_alpaca,
+        SEEDS,
+        generator=Scripted([said]),
+        target=rows,
+        rouge_threshold=threshold,
+        max_candidates=rows,
+        **few(),
+    )
+    assert len(done.rows) == rows

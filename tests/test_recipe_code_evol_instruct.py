@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from gristmill import Training
 from gristmill.errors import BadInput, Refused
+from gristmill.models.protocol import Reply
 from gristmill.recipes.distillation.code_evol_instruct import METHODS, code_evol_instruct
 from gristmill.recipes.distillation.evol_instruct import IN_BREADTH
 from gristmill.recipes.distillation.evol_instruct import METHODS as PLAIN
@@ -170,3 +172,66 @@ async def test_a_replay_trains_and_asks_nothing():
     again = await replay(done)
     assert again.rows == done.rows
     assert reports(again) == reports(done)
+
+
+async def test_a_seed_that_holds_a_benchmarks_item_gives_no_row_and_does_not_evolve():
+    items = [{"text": "sorted(2)", "benchmark": "known"}]
+    model = generator()
+    done = await run(code_evol_instruct, SEEDS, generator=model, rounds=1, benchmarks=items)
+    assert [(r.reason, r.details) for r in done.rejects] == [
+        ("in_benchmark", {"benchmark": "known", "operation": "seed", "round": 0})
+    ]
+    assert len(done.rows) == 6
+    assert not any("Sort list 2" in text_of(q) for q in model.questions)
+
+
+async def test_the_rows_of_the_round_that_made_the_student_worse_are_rejects():
+    done = await run(code_evol_instruct, SEEDS, generator=generator(), rounds=5, **school(50, 49))
+    assert [(r.reason, r.details["round"]) for r in done.rejects] == [("evol_stop", 2)] * 4
+    assert all(r.details["operation"] in METHODS for r in done.rejects)
+
+
+async def test_cut_replies_are_rejects_of_seed_and_evolution():
+    cut = Scripted(lambda _: Reply("def f", finish="length"))
+    done = await run(code_evol_instruct, [{"instruction": "Sort"}], generator=cut, **school(50))
+    assert done.rows == reports(done) == []
+    assert [(r.reason, r.details) for r in done.rejects] == [("truncated", {"operation": "seed", "round": 0})]
+    done = await run(code_evol_instruct, SEEDS[:1], generator=cut, rounds=2)
+    assert [(r.reason, r.details["round"]) for r in done.rejects] == [("truncated", 1), ("truncated", 2)]
+
+
+async def test_an_answer_of_white_space_is_none():
+    done = await run(code_evol_instruct, [{"instruction": "Sort", "output": " \n"}], generator=generator(), rounds=1)
+    assert done.rows[0].output == "def solve(): return 1"
+
+
+async def test_what_a_user_sets_reaches_calls_judge_and_training():
+    model, judge, taught = generator(), Scripted(lambda _: "Not Equal"), school(50)
+    settings = Training(learning_rate=1e-4)
+    await run(
+        code_evol_instruct,
+        [{"instruction": f"q{n}"} for n in range(30)],
+        generator=model,
+        judge=judge,
+        rounds=1,
+        added_words=23,
+        temperature=0.4,
+        max_tokens_per_call=99,
+        max_tokens_per_solution=55,
+        training=settings,
+        **taught,
+    )
+    assert len(judge.questions) == 30
+    assert not any(map(judges, model.questions))
+    assert {q.sampling["temperature"] for q in judge.questions} == {0.0}
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in model.questions} == {(0.4, 99)}
+    assert any("in about 23 words" in prompt for prompt in model.prompts)
+    [_, after] = taught["student"].family
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in after.questions} == {(0.0, 55)}
+    assert [course.training for _, course in taught["student"].courses] == [settings]
+
+
+async def test_a_short_sorry_is_short_as_told():
+    model = generator(answer="Sorry, this takes a few more words: def f(): return 1")
+    done = await run(code_evol_instruct, SEEDS[:1], generator=model, rounds=1, sorry_max_words=5)
+    assert [row.round for row in done.rows] == [0, 1]

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gristmill.models.protocol import Reply
 from gristmill.recipes.distillation.gair_abel import gair_abel, numbers_of, read_items
 from gristmill.testing import Scripted, replay, run
 
@@ -122,3 +123,62 @@ async def test_a_share_of_the_numbers_is_enough_as_far_as_asked():
 async def test_a_replay_asks_nothing():
     _, done = await tried(changed("#### 42", "#### 7"), GOOD)
     assert (await replay(done)).rows == done.rows
+
+
+@pytest.mark.parametrize(
+    ("around", "kept"),
+    [
+        ("Sure! As 12 + 30 = 42, here it is:\n\n{}", GOOD),
+        ("{}\n\nI hope that this helps!", GOOD),
+        ("{}\n\n##### Notes", GOOD),
+    ],
+)
+async def test_what_is_said_around_a_solution_is_no_part_of_the_row(around, kept):
+    _, done = await tried(around.format(GOOD))
+    assert [(row.completion, row.answer) for row in done.rows] == [(kept, "42")]
+    _, done = await tried("Sure.\n1. 12 + 30 = 42\n#### 42\nBye!", style="standard")
+    assert [row.completion for row in done.rows] == ["Sure.\n1. 12 + 30 = 42\n#### 42"]
+
+
+@pytest.mark.parametrize(
+    ("question", "first", "reasons"),
+    [
+        ("If x + 2 = 5, what is x?", "The problem states x + 2 = 5. We need to find x.", []),
+        ("If x + 2 = 5, what is x?", "The problem states x = 5 - 2 = 3. We need to find x.", ["calculates_at_once"]),
+        ("What is 12 * 30?", "The problem asks for 12 * 30 = $360. We need it.", ["calculates_at_once"]),
+        (r"What is \frac{1}{2} of 4?", "The problem asks for 1/2 of 4. We need to find it.", []),
+        ("Is it so?", "The problem asks whether it is so. We need to tell.", []),
+    ],
+)
+async def test_what_the_question_tells_is_no_calculation_and_what_it_does_not_is_one(question, first, reasons):
+    text = f"1. {first}\n2. By problem, it is so.\n3. [Final solution] By step 2, it is.\n#### 3"
+    _, done = await tried(text, seed={"question": question, "answer": "3"}, retries=0)
+    assert [r.reason for r in done.rejects] == reasons
+
+
+async def test_step_by_step_is_no_ground():
+    text = changed("By problem, she", "Step by step, she").replace("By problem and step 2, she", "By and by, she")
+    _, done = await tried(text, retries=0)
+    assert [r.reason for r in done.rejects] == ["no_ground"]
+
+
+async def test_a_range_of_steps_points_to_its_last_one():
+    _, done = await tried(changed("By problem and step 2", "By steps 1–4"), retries=0)
+    assert [r.details for r in done.rejects] == [{"item": 3, "step": 4}]
+
+
+async def test_a_question_without_an_answer_costs_no_call():
+    model, done = await tried(GOOD, seed={**QUESTION, "answer": " "})
+    assert (model.questions, [r.reason for r in done.rejects]) == ([], ["no_gold"])
+
+
+async def test_a_cut_solution_and_an_answer_that_cannot_be_compared_are_rejected():
+    _, done = await tried(Reply(GOOD, finish="length"), changed("#### 42", "#### " + "9" * 2000), retries=1)
+    assert [r.reason for r in done.rejects] == ["truncated", "undecided"]
+
+
+async def test_what_a_user_sets_reaches_the_call_and_the_row():
+    options = {"temperature": 0.2, "max_tokens_per_solution": 77, "prompt_cue": "Think."}
+    model, done = await tried(GOOD, **options)
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in model.questions} == {(0.2, 77)}
+    assert done.rows[0].prompt.endswith("Answer:\nThink.")

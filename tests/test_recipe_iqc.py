@@ -196,3 +196,52 @@ async def test_no_part_is_refused_and_a_replay_asks_nothing():
 def test_the_shipped_problems_say_in_the_box_what_their_answer_is():
     for row in read(recipes.DATA / "competition_solutions.jsonl", Composed):
         assert last_boxed(row.solution) == row.answer
+
+
+async def test_what_a_user_sets_reaches_the_calls_and_the_counts():
+    lines = "\n".join(item(f"P{number}") for number in range(4))
+    one, other = composer(lines, lines), solver("1/2")
+    options = {"qb_per_seed": 2, "similar_per_seed": 1, "max_valid_per_problem": 1, "samples_per_problem": 2}
+    sampling = {"temperature": 0.2, "solver_temperature": 0.9, "max_tokens_per_reply": 66}
+    parts = ["question_bootstrapping", "similar_problems"]
+    done = await run(iqc, [SEED], composer=one, solver=other, parts=parts, **options, **sampling)
+    assert [(row.instruction, row.source) for row in done.rows] == [
+        ("P0", parts[0]),
+        ("P1", parts[0]),
+        ("P0", parts[1]),
+    ]
+    assert "Write 2 new" in one.prompts[0]
+    assert "Write 1 new" in one.prompts[1]
+    assert [r.reason for r in done.rejects].count("beyond_max_valid") == 3
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in one.questions} == {(0.2, 66)}
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in other.questions} == {(0.9, 66)}
+
+
+async def test_a_drawing_in_the_solution_is_one_and_so_is_an_empty_reply_a_reject():
+    asked = composer()
+    drawn = {**SEED, "solution": r"[asy] draw(A--B); [/asy] \boxed{2}"}
+    done = await run(iqc, [drawn], composer=asked, solver=solver("1"))
+    assert ([r.reason for r in done.rejects], asked.questions) == (["asymptote"], [])
+    done = await run(iqc, [SEED], composer=Scripted(lambda _: " "), solver=solver("1"))
+    assert [(r.reason, r.details) for r in done.rejects] == [("empty", {"part": "iqc", "iteration": 0})]
+
+
+async def test_an_answer_that_cannot_be_compared_and_a_cut_solution_are_rejects_of_their_own():
+    long = "9" * 2000
+    done = await run(iqc, [SEED], composer=composer(), solver=solver(long), iterations=1, samples_per_problem=1)
+    assert [(r.reason, r.details["composed"]) for r in done.rejects] == [("undecided", "1/2")]
+    cut = Scripted(lambda _: Reply(r"\boxed{1/2}", finish="length"))
+    done = await run(iqc, [SEED], composer=composer(), solver=cut, iterations=1, samples_per_problem=1)
+    assert (done.rows, [r.reason for r in done.rejects]) == ([], ["truncated"])
+
+
+async def test_a_composer_that_is_refused_keeps_the_rows_it_had():
+    def say(question):
+        if shown(question)["problem"] == "Problem 0":
+            raise Refused("no")
+        return item("Problem 0")
+
+    options = {"solver": solver("1/2"), "iterations": 3, "allow_failures": True}
+    done = await run(iqc, [SEED], composer=Scripted(say), **options)
+    assert done.failed == 1
+    assert [row.iteration for row in done.rows] == [0] * 3

@@ -377,6 +377,15 @@ async def test_demonstrations_share_task_system_message_and_stage():
     ]
 
 
+async def test_tasks_of_the_same_name_in_two_collections_and_tasks_without_a_name_show_nothing_of_each_other():
+    other = [{**row, "collection": "cot"} for row in answers("a", 2)]
+    done = await run(orca_2_few_shot, [*answers("a", 2), *other, *answers("", 9)], min_demonstrations=2)
+    assert done.rows == []
+    assert [(r.reason, r.candidate, r.details) for r in done.rejects] == [
+        ("too_few_demonstrations", ["", "a"], {"rows": 13})
+    ]
+
+
 async def test_how_many_few_shot_rows_and_demonstrations_there_are_can_be_set():
     done = await run(orca_2_few_shot, answers(count=9), few_shot=4, min_demonstrations=1, max_demonstrations=1)
     assert len(done.rows) == 4
@@ -414,6 +423,17 @@ async def test_a_conversation_is_summarised_without_and_with_the_instruction_to_
     assert all(q.sampling == {"temperature": 0.7, "max_tokens": 2048} for q in asked)
     assert all(q.sampling == {"temperature": 0.0, "max_tokens": 1024} for q in model.questions if q not in asked)
     assert all(q.messages == [Message("user", text_of(q))] for q in model.questions)
+
+
+async def test_conversations_and_summaries_are_sampled_as_asked_for():
+    model = Scripted(lambda _: "Doctor: Well?\nPatient: No.")
+    options = {"temperature": 0.3, "summary_temperature": 0.2, "max_tokens_conversation": 77, "max_tokens_summary": 66}
+    await run(orca_2_doctor_patient, teacher=model, target=2, **options)
+    sampled = {"Write a summary" in text_of(q): q.sampling for q in model.questions}
+    assert sampled == {
+        False: {"temperature": 0.3, "max_tokens": 77},
+        True: {"temperature": 0.2, "max_tokens": 66},
+    }
 
 
 async def test_conversations_differ_by_what_is_drawn():

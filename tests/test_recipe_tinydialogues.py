@@ -70,6 +70,27 @@ async def test_the_vocabulary_after_the_dialogue_never_enters_the_text(title):
     assert row.vocabulary == "- puddle: easy\n- jump: easy"
 
 
+@pytest.mark.proof("tinydialogues", 2)
+@pytest.mark.parametrize(
+    ("listed", "kept"),
+    [
+        (
+            "**Vocabulary**: puddle (easy), jump (easy), umbrella stand (hard)",
+            "puddle (easy), jump (easy), umbrella stand (hard)",
+        ),
+        ("**Key Words:** puddle (easy)", "puddle (easy)"),
+        ("**Keywords**\n* puddle: easy", "* puddle: easy"),
+        ("---\n\nSome key vocabulary words used in this dialogue, each with how hard:\npuddle", "puddle"),
+        ("**Words to know**: puddle", "puddle"),
+    ],
+)
+async def test_a_list_in_another_dress_does_not_become_a_turn(listed, kept):
+    done = await made(f"**Child**: Look!\n**Mom**: Do not jump.\n{listed}")
+    [row] = done.rows
+    assert row.text == rf"**Child**: Look! \n\n **Mom**: Do not jump. {END}"
+    assert row.vocabulary == kept
+
+
 async def test_talk_of_vocabulary_is_no_list_of_it():
     done = await made("**Child**: My vocabulary is big.\n**Mom**: It is.")
     assert "vocabulary is big" in done.rows[0].text
@@ -95,6 +116,10 @@ async def test_every_row_is_one_line_with_the_child_as_speaker_and_ends_with_the
         ("Could you tell me more about the child?", "meta_text"),
         ("**Child**: Hi.\n(They laugh.)\n**Mom**: Hi.", "unlabelled_line"),
         ("**Child**:\n**Mom**: Hi.", "meta_text"),
+        ("**Scene**: A kitchen.\n**Child**: Hi.\n**Mom**: Hi.", "meta_text"),
+        ("**Child**: Hi.\n**Mom**: Hi.\n**Note**: They are kind.", "unlabelled_line"),
+        ("**Child's Mom**: Hello.\n**Dad**: Hello.", "no_child"),
+        ("**Children**: Hello.\n**Dad**: Hello.", "no_child"),
         ("Vocabulary:\n- a: easy", "empty"),
         ("", "empty"),
     ],
@@ -113,10 +138,18 @@ async def test_a_cut_dialogue_and_a_repeated_one_are_rejected():
     assert {r.reason for r in done.rejects} == {"duplicate"}
 
 
-@pytest.mark.parametrize("label", ["**Child 1**: Hi.", "**Child:** Hi.", "**child** Hi.", "**Mia, child**: Hi."])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "**Child 1**: Hi.",
+        "**Child1**: Hi.",
+        "**Child:** Hi.",
+        "**child** Hi.",
+        "**Mia, child**: Hi.",
+        "**Mia (child)**: Hi.",
+    ],
+)
 async def test_labels_may_be_dressed_and_numbered(label):
-    if "," in label:
-        label = label.replace("Mia, child", "Mia (child) Child")
     done = await made(f"{label}\n**Mom**: Hi.")
     assert len(done.rows) == 1
 
@@ -147,6 +180,17 @@ async def test_ages_without_words_are_refused_before_the_first_call():
 async def test_a_replay_draws_the_same_and_asks_nothing():
     done = await run(tinydialogues, generator=says(), target=5)
     assert (await replay(done)).rows == done.rows
+
+
+async def test_what_a_user_sets_reaches_the_call_and_the_people():
+    model = says()
+    options = {"temperature": 0.4, "max_tokens_per_dialogue": 55, "most_participants": 2, "turns": [7]}
+    done = await run(tinydialogues, generator=model, target=12, **options)
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in model.questions} == {(0.4, 55)}
+    assert {(len(row.participants), row.turns) for row in done.rows} == {(2, 7)}
+    done = await run(tinydialogues, generator=says(), target=60, most_participants=7, ages=[2])
+    assert {len(row.participants) for row in done.rows} == {2, 3, 4, 5, 6, 7}
+    assert all(len(set(row.participants)) == len(row.participants) for row in done.rows)
 
 
 # -- the curriculum

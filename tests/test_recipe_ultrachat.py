@@ -315,6 +315,13 @@ async def test_a_list_that_is_none_is_a_reject_and_costs_only_its_own_lines():
     assert [row.instruction for row in done.rows] == ["Why?"]
 
 
+@pytest.mark.parametrize(("recipe", "reason"), [(ultrachat_topics, "empty_topic"), (ultrachat_world, "empty_subject")])
+async def test_what_has_no_name_costs_no_call(recipe, reason):
+    model = lister()
+    done = await run(recipe, [{"name": " "}], generator=model)
+    assert (done.rows, model.questions, [r.reason for r in done.rejects]) == ([], [], [reason])
+
+
 async def test_opening_lines_that_come_twice_are_dropped_whatever_their_capitals():
     model = Scripted(lambda question: numbered("Why  jazz?", "Why JAZZ?"))
     done = await run(ultrachat_world, [{"name": "jazz"}], generator=model, related_per_question=0)

@@ -112,6 +112,9 @@ async def auto_evol_instruct(
     such failures is the next method. Of all steps' best methods the one with the fewest failures, the latest of equals,
     evolves the whole set. (Zeng et al. 2024, arXiv:2406.00770, sections 2 and 3, appendix A.)
 
+    An evolution without its final section, and an answer that is empty or cut, count as failures, too; a call that failed
+    for good counts on neither side of the rate.
+
     The table `evolving_method` is the log: every candidate, its failure rate, the feedback behind it. The method that it
     begins with is never tried on the development set; it makes the rows where no rewriting can be read.
 
@@ -134,10 +137,10 @@ async def auto_evol_instruct(
 
     Rejects: of evolutions `missing_section` and `empty_section` (without the final section), `empty` and `truncated`;
         of their answers `stagnant`, `unqualified`, `lost_information`, `empty` and `truncated` (details: answer); of the
-        optimizer's replies `empty` and `truncated`, of methods also those of evolutions and `no_final_section` for a method that would not ask for one.
-        All with of (seed, dev, trajectory, analysis, method) and step.
+        optimizer's replies `empty` and `truncated`, of methods also those of evolutions and `no_final_section` for a
+        method that would not ask for one. All with of (seed, dev, trajectory, analysis, method) and step.
 
-    A step whose analysis is put aside changes nothing.
+    A step whose analysis is put aside, or whose every evolution was refused, changes nothing.
     """
     optimizer = optimizer or evolver
     sampling: dict[str, Any] = {"temperature": evol_temperature, "max_tokens": max_tokens_per_call}
@@ -182,6 +185,8 @@ async def auto_evol_instruct(
 
         batch = run.draw(f"batch/{step}", learning, k=min(mini_batch, len(learning)))
         cases = await run.map(trajectory, batch, keep_going=True)
+        if not cases:
+            continue  # every call failed for good: there is nothing to analyse
         analysis = await optimizer.chat(ANALYSE(trajectories=shown(cases)), **thinking)
         try:
             feedback = complete_reply(analysis)

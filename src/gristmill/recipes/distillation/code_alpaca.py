@@ -50,7 +50,8 @@ async def code_alpaca(
 
     What differs from `alpaca` is what is asked for: tasks about code only, instructions of a sentence or two, outputs of
     any length, and seeds of programming. Pool, parsing and filters are the same code, words that a text model cannot
-    deal with ("graph", "file") and "Write a program" among them. (Chaudhary 2023, github.com/sahil280114/codealpaca; 20,000
+    deal with ("graph", "file") and "Write a program" among them. So is what ends a reply, "20." or a line that begins with
+    20: code that holds either is cut there, and no sign tells it from code that is whole. (Chaudhary 2023, github.com/sahil280114/codealpaca; 20,000
     rows of 21 seeds, by text-davinci-003. A chat model can play the generator with "as=complete".)
 
     Args:

@@ -12,6 +12,7 @@ from gristmill import (
     Execute,
     Instruction,
     Lesson,
+    Reply,
     Row,
     Rows,
     Run,
@@ -132,7 +133,7 @@ async def code_evol_instruct(
         student: what is trained on each round's union, from its own weights each time.
         sandbox: runs its solutions of the development tasks.
         dev: the development tasks.
-        benchmarks: items that no row may hold; not from the paper.
+        benchmarks: items that no row may hold, seeds included; not from the paper.
         rounds: at most.
         added_words: about how much longer a further constraint makes a question.
         eliminate: apply the tests of `evol-instruct`: no gain, refusals, copied words. Whether the authors did for code is
@@ -144,8 +145,9 @@ async def code_evol_instruct(
         training: of the paper: learning rate 2e-5, 30 steps of warm-up, cosine.
 
     Rejects: `empty` and `truncated` evolutions and answers, `in_benchmark` (details: benchmark), and where tests are
-        applied `equal`, `unread_verdict`, `copies_prompt`, `sorry`, `no_content`. All with operation and round; a parent
-        whose evolution failed evolves again in the next round.
+        applied `equal`, `unread_verdict`, `copies_prompt`, `sorry`, `no_content`; `evol_stop`, the rows of the round
+        after which the student was worse. All with operation and round; a parent whose evolution failed evolves again in
+        the next round. Answers to seeds are not tested, and a seed that holds a benchmark's item does not evolve.
     """
     if (student is None, dev is None, sandbox is None) not in ((True, True, True), (False, False, False)):
         raise BadInput(
@@ -157,16 +159,22 @@ async def code_evol_instruct(
     sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens_per_call}
     forbidden = benchmarks_of(benchmarks) if benchmarks is not None else None
 
+    def check_benchmarks(question: str, output: str) -> None:
+        if forbidden and (found := forbidden.inside(f"{question}\n{output}")) is not None:
+            raise Bad("in_benchmark", benchmark=found)
+
     async def begin(row: CodeQuestion) -> EvolvedCode | None:
         """The seed with its answer."""
-        question, output = text_of(row), row.output
-        if not output:
-            reply = await generator.chat(question, **sampling)
-            try:
+        question, output = text_of(row), row.output.strip()
+        candidate: Reply | CodeQuestion = row
+        try:
+            if not output:
+                candidate = reply = await generator.chat(question, **sampling)
                 output = complete_reply(reply)
-            except Bad as bad:
-                run.reject(reply, bad.reason, operation="seed", round=0)
-                return None
+            check_benchmarks(question, output)
+        except Bad as bad:
+            run.reject(candidate, bad.reason, operation="seed", round=0, **bad.details)
+            return None
         made = EvolvedCode(instruction=question, output=output, operation="seed", round=0)
         run.link(made, row)
         return made
@@ -187,8 +195,7 @@ async def code_evol_instruct(
             output = complete_reply(answer)
             if eliminate:
                 check_answer(answer, sorry_max_words)
-            if forbidden and (found := forbidden.inside(f"{question}\n{output}")) is not None:
-                raise Bad("in_benchmark", benchmark=found)
+            check_benchmarks(question, output)
         except Bad as bad:
             run.reject(evolved, bad.reason, operation=operation, round=number, **bad.details)
             return None
@@ -198,6 +205,8 @@ async def code_evol_instruct(
 
     started = await run.map(begin, rows, keep_going=True)
     union = [row for row in started if row is not None]
+    if not union:
+        return
     for row in union:
         yield row
     pool, before = list(union), -1.0
@@ -219,6 +228,8 @@ async def code_evol_instruct(
             run.link(report, model.checkpoint)
             yield report
             if not report.kept:
+                for row in made:
+                    run.reject(row, "evol_stop", operation=row.operation, round=number)
                 return
             before = score
         union += made

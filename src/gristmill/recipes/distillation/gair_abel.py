@@ -37,10 +37,11 @@ TRAINED = Prompt("Question:\n{question}\nAnswer:\n{cue}")
 Style = Literal["structured", "standard"]
 
 ITEM = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+", re.MULTILINE)
-GROUND = re.compile(r"\bby (?:the )?(?:problem|steps?\b|items?\b)", re.IGNORECASE)
-REFERENCE = re.compile(r"\b(?:steps?|items?)\s+(\d+(?:\s*(?:,|and|&|or|-|to)\s*(?:and\s+)?\d+)*)", re.IGNORECASE)
+GROUND = re.compile(r"\bby (?:the )?(?:problem\b|(?:steps?|items?)\s+\d)", re.IGNORECASE)  # not "step by step"
+REFERENCE = re.compile(r"\b(?:steps?|items?)\s+(\d+(?:\s*(?:,|and|&|or|[-–]|to)\s*(?:and\s+)?\d+)*)", re.IGNORECASE)
 GOAL = re.compile(r"\b(?:need|want|goal|asks?|asked|find|determine|calculate|how (?:many|much))\b", re.IGNORECASE)
-CALCULATION = re.compile(r"\d\s*[-+*/×÷=]\s*\d")
+RESULT = re.compile(rf"=\s*[^\w\s=]{{0,2}}({DIGITS})")
+ANSWER_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 MARK = "[Final solution]"
 
 
@@ -81,8 +82,13 @@ async def gair_abel(
     wrong answer, or in another form, is asked for again, and dropped in the end.
 
     How the authors made their rows was never published: this form is that of the outputs they released, and prompts,
-    checks and retries are a reconstruction. What is theirs is the claim that the form matters: `--style standard` makes
-    the same rows without restatement and grounds, to compare. (Chern et al. 2023, github.com/GAIR-NLP/abel.)
+    checks and retries are a reconstruction. The markers "[Final solution]" and "####" are fixed. What is theirs is the
+    claim that the form matters: `--style standard` makes the same rows without restatement and grounds, to compare.
+    (Chern et al. 2023, github.com/GAIR-NLP/abel.)
+
+    A row's solution ends with the answer's line, and a structured one begins with its first item: what a chat model says
+    around them is cut off. Checked is that one middle item names its ground, not each; and of a question without digits
+    that its goal is said, not that it is restated.
 
     Args:
         style: structured, or the ablation: a step-by-step solution without the form.
@@ -92,17 +98,21 @@ async def gair_abel(
         temperature: of the solutions. Not confirmed.
         max_tokens_per_solution: not confirmed.
 
-    Rejects: `no_items`, `no_restatement` (details: numbers), `no_goal`, `calculates_at_once`, `no_ground`,
+    Rejects: `no_gold` (a question without an answer, which no call is spent on); of solutions `no_items`,
+        `no_restatement` (details: numbers), `no_goal`, `calculates_at_once` (details: result), `no_ground`,
         `forward_reference` (details: item, step), `no_final_mark`, `no_answer` (nothing after "####"), `wrong_answer`
         and `undecided` (details: answer, gold), `empty`, `truncated`.
     """
+    if not row.answer.strip():
+        run.reject(row, "no_gold")
+        return
     known = SOLUTION if row.solution else ANSWER
     form = STRUCTURED if style == "structured" else STANDARD
     question = form(help=known(answer=row.answer, solution=row.solution), question=row.question)
     for _ in range(1 + retries):
         reply = await generator.chat(question, temperature=temperature, max_tokens=max_tokens_per_solution)
         try:
-            text = complete_reply(reply)
+            text = unframed(complete_reply(reply), style)
             items = read_items(text) if style == "structured" else []
             if style == "structured":
                 check_form(items, row.question, restated_share)
@@ -144,8 +154,9 @@ def check_form(items: Sequence[str], question: str, restated_share: float) -> No
         raise Bad("no_restatement", numbers=sorted(numbers))
     if not GOAL.search(first):
         raise Bad("no_goal")
-    if CALCULATION.search(first) and not CALCULATION.search(question):
-        raise Bad("calculates_at_once")
+    for result in RESULT.findall(first):
+        if not numbers_of(result) <= numbers:  # "x + 2 = 5" may be told; what is not was worked out
+            raise Bad("calculates_at_once", result=result)
     if not any(GROUND.search(item) for item in middle):
         raise Bad("no_ground")
     for number, item in enumerate(items, 1):
@@ -157,13 +168,20 @@ def check_form(items: Sequence[str], question: str, restated_share: float) -> No
         raise Bad("no_final_mark")
 
 
+def unframed(text: str, style: Style) -> str:
+    """From the first item, in the structured style, to the last line with an answer."""
+    first = next((match.start() for match in ITEM.finditer(text) if int(match[1]) == 1), 0)
+    ends = [match.end() for match in ANSWER_LINE.finditer(text)]
+    return text[first if style == "structured" else 0 : ends[-1] if ends else len(text)].strip()
+
+
 def numbers_of(text: str) -> set[str]:
     return {found.replace(",", "") for found in re.findall(DIGITS, text)}
 
 
 def read_answer(text: str) -> str:
     """What follows the last "####" on its line; raises Bad where there is nothing."""
-    found = re.findall(r"^[ \t]*####[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    found = ANSWER_LINE.findall(text)
     if not found or not found[-1]:
         raise Bad("no_answer")
     return str(found[-1])

@@ -109,9 +109,9 @@ async def iqc(
         solver_temperature: of the solver. The released code has 0, with which its samples would be equal.
         max_tokens_per_reply: of both.
 
-    Rejects: `asymptote` (a seed with a drawing, which cannot be read as text), `unparsed` (no JSON with the three texts), `single_backslash`,
-        of solutions `no_answer`, `wrong_answer` and `undecided` (details: answer, composed), `beyond_max_valid`; `beyond_count`, `empty`,
-        `truncated`. All with part and iteration.
+    Rejects: `asymptote` (a seed with a drawing, which cannot be read as text); of compositions `unparsed` (no JSON with the
+        three texts), `single_backslash`, `beyond_count`; of solutions `no_answer`, `wrong_answer` and `undecided` (details:
+        answer, composed), `beyond_max_valid`; of both `empty` and `truncated`. All but the first with part and iteration.
     """
     if "[asy]" in row.problem or "[asy]" in row.solution:
         run.reject(row, "asymptote")

@@ -40,7 +40,7 @@ async def orca_2_few_shot(
 ) -> AsyncIterator[CautiousAnswer]:
     """Turn rows of `orca` into few-shot rows: demonstrations of the same task before the query, the response as it was.
 
-    Asks no model. Demonstrations share task, system message and teacher with the row, so that they show what is wanted.
+    Asks no model. Demonstrations share collection, task, system message and teacher with the row, so that they show what is wanted.
     They stand in the user's message, so that no loss falls on them. (Mitra et al. 2023, arXiv:2311.11045, section 4.)
     As elsewhere in Orca 2 the system message is replaced by the generic one; that the paper does so here is not confirmed.
 
@@ -49,16 +49,21 @@ async def orca_2_few_shot(
         min_demonstrations: of a row. Not confirmed.
         max_demonstrations: of a row; as many as drawn, or as there are. Not confirmed.
 
-    Rejects: `too_few_demonstrations` (one for all rows that have not enough others beside them; details: rows).
+    Rejects: `too_few_demonstrations` (one for all rows that have not enough others beside them, or whose
+            task has no name, so that nobody knows what is like them; details: rows).
     """
-    groups: dict[tuple[str, str, int], list[OrcaAnswer]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, int], list[OrcaAnswer]] = defaultdict(list)
     for row in rows:
-        groups[row.task, row.system, row.stage].append(row)
-    enough = [group for group in groups.values() if len(group) > min_demonstrations]
+        groups[row.collection, row.task, row.system, row.stage].append(row)
+    enough, few = [], set()
+    for (_, task, _, _), those in groups.items():
+        if task and len(those) > min_demonstrations:
+            enough.append(those)
+        else:
+            few.add(task)
     usable = [(group, number) for group in enough for number in range(len(group))]
     if len(usable) < len(rows):  # one for all, as a reject is a candidate lost
-        few = sorted({row.task for group in groups.values() if len(group) <= min_demonstrations for row in group})
-        run.reject(few, "too_few_demonstrations", rows=len(rows) - len(usable))
+        run.reject(sorted(few), "too_few_demonstrations", rows=len(rows) - len(usable))
     rng = run.rng("few_shot")
     for group, number in sample(rng, usable, few_shot):
         others = group[:number] + group[number + 1 :]

@@ -58,7 +58,11 @@ TYPES = {
     "argumentative": "they are of different opinions and try to convince each other",
 }
 TURN = re.compile(r"\*\*\s*([^*:\n]{1,60}?)\s*:?\s*\*\*\s*:?\s*(.*)")
-VOCABULARY = re.compile(r"^[\W_]*(?:key\s+)?vocabulary\b[^\n]{0,40}$", re.IGNORECASE | re.MULTILINE)
+VOCABULARY = re.compile(
+    r"^[\W_]*(?:(?:some|key|important|useful|new)\s+)*(?:vocabulary|(?<=key )words?|keywords?|words? to (?:know|learn))\b[^:\n]{0,60}(?::[*_]*|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+NO_SPEAKERS = {"title", "setting", "scene", "dialogue", "context", "note"}
 
 
 class AgeWords(Struct):
@@ -106,7 +110,7 @@ async def tinydialogues(
     vocabulary that the model is asked to add makes it think of the age; it is cut off and never becomes text to train on.
     `tinydialogues-curriculum` then puts the rows into the order of age. (Feng, Goodman and Frank 2024, arXiv:2408.03617;
     their generator is GPT-4. Wording of the prompt, kinds of conversation, lists of people and lengths are not
-    confirmed.)
+    confirmed. The kinds and the lists of people are fixed; of other ages those of the nearest serve.)
 
     Args:
         ages: to draw from, each with equal odds.
@@ -119,7 +123,8 @@ async def tinydialogues(
         temperature: not confirmed.
         max_tokens_per_dialogue: a dialogue that reaches it is cut, and dropped. Not confirmed.
 
-    Rejects: `meta_text` (it begins with no turn; details: line), `unlabelled_line` (details: line), `no_child` and
+    Rejects: `meta_text` (it begins with no turn; details: line), `unlabelled_line` (details: line; also a label such
+        as "Scene"), `no_child` and
         `one_speaker` (details: speakers), `empty`, `truncated`, `duplicate`.
     """
     age = run.draw("age", ages)
@@ -146,7 +151,7 @@ async def tinydialogues(
         dialogue, vocabulary = cut_vocabulary(complete_reply(reply))
         lines = read_turns(dialogue)
         speakers = list(dict.fromkeys(speaker for speaker, _ in lines))
-        if not any(child.lower() in speaker.lower().split() for speaker in speakers):
+        if not any(names(speaker, child) for speaker in speakers):
             raise Bad("no_child", speakers=speakers)
         if len(speakers) < 2:
             raise Bad("one_speaker", speakers=speakers)
@@ -189,6 +194,11 @@ def nearest(age: int) -> int:
     return min(CHILD, key=lambda known: abs(known - age))
 
 
+def names(speaker: str, child: str) -> bool:
+    """Is it the child's label: "Child", "Child 2", "Mia (child)", but not "Child's Mom" or "Grandchild"?"""
+    return bool(re.search(rf"(?<![\w'’]){child}(?![^\W\d_]|['’])", speaker, re.IGNORECASE))
+
+
 def cut_vocabulary(text: str) -> tuple[str, str]:
     """The dialogue, and the list that follows it."""
     found = VOCABULARY.search(text)
@@ -200,7 +210,7 @@ def read_turns(text: str) -> list[tuple[str, str]]:
     turns: list[tuple[str, str]] = []
     for line in filter(None, map(str.strip, text.splitlines())):
         found = TURN.fullmatch(line)
-        if not found or not found[2].strip():
+        if not found or not found[2].strip() or found[1].lower() in NO_SPEAKERS:
             raise Bad("unlabelled_line" if turns else "meta_text", line=line[:200])
         turns.append((found[1], " ".join(found[2].split())))
     if not turns:

@@ -53,8 +53,11 @@ async def ultrachat_topics(
         temperature: not confirmed.
         max_tokens_list: tokens of the list; of one that reaches it the last item is left out. Not confirmed.
 
-    Rejects: `no_list` (a reply without any item), `duplicate`.
+    Rejects: `empty_topic`, `no_list` (a reply without any item), `duplicate`.
     """
+    if not topic.name.strip():
+        run.reject(topic, "empty_topic")
+        return
     question = SUBTOPICS(topic=topic.name, count=subtopics_per_topic)
     sampling = {"temperature": temperature, "max_tokens": max_tokens_list}
     for name in await asked_for(run, generator, question, subtopics_per_topic, sampling):

@@ -72,8 +72,11 @@ async def ultrachat_world(
         temperature: not confirmed.
         max_tokens_list: tokens of a list; of one that reaches it the last item is left out. Not confirmed.
 
-    Rejects: `no_list` (a reply without any item), `duplicate`.
+    Rejects: `empty_subject`, `no_list` (a reply without any item), `duplicate`.
     """
+    if not subject.name.strip():
+        run.reject(subject, "empty_subject")
+        return
     sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens_list}
     above = [*subject.path, subject.name]
 

@@ -104,7 +104,8 @@ async def xwin_math_qgen(
 
     Args:
         benchmarks: questions of test sets.
-        style: of references that name none. gsm8k: the answer is a number; math: an expression in LaTeX. What else the
+        style: of references that name none. gsm8k: the answer is a number (a unit behind it, against the prompt, is let
+            pass and stays); math: an expression in LaTeX. What else the
             prompts of the paper change for MATH is not confirmed.
         questions_per_reference: in one pass; each is a sample of its own.
         temperature_question: of the call that creates.
