@@ -8,10 +8,11 @@ import pytest
 
 from gristmill import BadInput, Chat, Labelled, Row, Run, recipe, recipes
 from gristmill.cli import main
-from gristmill.compare import Entry, Track, acompare, entries_of, yields
+from gristmill.compare import Entry, Track, _over_runs, acompare, entries_of, yields
 from gristmill.quality.embed import Embedder, hashed
 from gristmill.quality.sets import of_records
-from gristmill.report.compared import lines, page
+from gristmill.report.compared import lines, notes
+from gristmill.report.compared_page import page
 from gristmill.testing import Scripted, folder
 
 EMBED = Embedder("hashed", hashed)
@@ -96,7 +97,7 @@ def seeds(tmp_path):
 
 def track(seeds, **options) -> Track:
     data = of_records(real(300), "real")
-    given = {"real": data, "labels": [r["label"] for r in data.records], "label": "label", "runs": 2} | options
+    given = {"real": data, "label": "label", "runs": 2} | options
     return Track(out=folder() / "compared", seeds=seeds, **given)
 
 
@@ -110,12 +111,12 @@ async def compared(track, *names, more=()):
 
 async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baselines(seeds):
     done = await compared(track(seeds), "well", "ill")
-    ranks = {line.entry: line.rank for line in done.utility}
+    ranks = {line.entry: line.rank for line in done.utility.board}
     assert ranks["well"] < ranks["ill"]
-    assert ranks["real data"] == 1
-    scores = {line.entry: line.score for line in done.utility}
+    assert ranks["all real rows"] == 1
+    scores = {line.entry: line.score for line in done.utility.board}
     assert scores["no data"] < 0.6 < 0.8 < scores["well"]
-    assert {line.items for line in done.utility} == {60}
+    assert {line.items for line in done.utility.board} == {60}
 
 
 async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
@@ -140,7 +141,7 @@ async def test_rows_with_prompt_and_response_are_measured_as_one_text(tmp_path):
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sets = [Entry(name, source=str(tmp_path / f"{name}.jsonl")) for name in ("a", "b")]
-    done = await acompare(sets, track(None, real=None, labels=None), embed=EMBED)
+    done = await acompare(sets, track(None, real=None, label=None), embed=EMBED)
     for entry in done.entries:
         found = {one.name: one.value for one in entry.measures}
         assert 0 < found["distinct_2"] < 1
@@ -150,7 +151,7 @@ async def test_rows_with_prompt_and_response_are_measured_as_one_text(tmp_path):
 async def test_two_copies_of_one_method_share_a_rank(seeds):
     both = [Entry("one", "well", Scripted(writer)), Entry("other", "well", Scripted(writer))]
     done = await acompare(both, track(seeds), embed=EMBED)
-    ranks = {line.entry: line.rank for line in done.utility}
+    ranks = {line.entry: line.rank for line in done.utility.board}
     assert ranks["one"] == ranks["other"]
 
 
@@ -165,18 +166,18 @@ async def test_a_set_that_is_there_already_takes_part(seeds, tmp_path):
 
 async def test_an_entry_that_holds_test_rows_or_a_benchmark_is_refused_and_not_ranked(seeds, tmp_path):
     held = track(seeds)
-    _, test = held.split()
-    rows = [{"text": held.real.texts[row], "label": "pos"} for row in test]
+    rows = [{"text": text, "label": "pos"} for text in held.split().test.texts]
     (tmp_path / "leaks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     leaks = Entry("leaks", source=str(tmp_path / "leaks.jsonl"))
     done = await acompare([*entries("well"), leaks], held, embed=EMBED)
     assert "hold test rows" in next(one.refused for one in done.entries if one.entry == "leaks")
-    assert "leaks" not in {line.entry for line in done.utility}
+    assert "leaks" not in {line.entry for line in done.utility.board}
     item = "what is the name of the river that flows through the town of the seven towers and bridges"
     (tmp_path / "exam.jsonl").write_text("".join(json.dumps({"text": t, "label": "pos"}) + "\n" for t in [item] * 3))
     exam = Entry("exam", source=str(tmp_path / "exam.jsonl"))
     done = await acompare([*entries("well"), exam], track(seeds, benchmarks={"rivers": [item]}), embed=EMBED)
     assert "items of a benchmark" in next(one.refused for one in done.entries if one.entry == "exam")
+    assert "exam" not in {line.entry for line in done.utility.board}
 
 
 async def test_each_run_keeps_to_the_budget_and_one_that_does_not_is_refused(seeds, monkeypatch):
@@ -201,10 +202,11 @@ async def test_a_comparison_that_was_stopped_goes_on_and_asks_nothing_twice(seed
 
 async def test_without_labels_a_language_model_says_what_the_rows_are_worth(seeds):
     one = track(seeds)
-    one.labels = None
+    one.label = None
     done = await compared(one, "well", "ill")
-    assert done.better == "low"
-    scores = {line.entry: line.score for line in done.utility}
+    assert done.utility.better == "low"
+    assert done.front == ["well"]  # fewer tokens and fewer bits
+    scores = {line.entry: line.score for line in done.utility.board}
     assert scores["well"] < scores["no data"]
 
 
@@ -216,9 +218,9 @@ async def test_a_judge_compares_rows_in_both_orders(seeds):
     judge = Scripted(prefers)
     done = await compared(track(seeds, judge=judge, pairs=10), "well", "ill")
     assert len(judge.questions) == 20
-    assert set(done.strengths) == {"well", "ill"}
+    assert set(done.judged.strengths) == {"well", "ill"}
     assert all(any(one.name == "judged_wins" for one in entry.measures) for entry in done.entries)
-    assert any("same verdict in both orders" in note for note in done.notes)
+    assert any("same verdict in both orders" in note for note in notes(done))
 
 
 async def test_methods_must_be_able_to_read_the_same_seeds(tmp_path):
@@ -228,19 +230,21 @@ async def test_methods_must_be_able_to_read_the_same_seeds(tmp_path):
 
 
 async def test_without_seeds_methods_must_ship_with_the_same_ones():
-    one = track(None, real=None, labels=None)
+    one = track(None, real=None, label=None)
     both = [Entry("evol-instruct", "evol-instruct"), Entry("metamath", "metamath")]
     with pytest.raises(BadInput, match="evol-instruct and metamath ship with different examples"):
         await acompare(both, one, embed=EMBED)
 
 
 async def test_the_interval_over_runs_is_of_their_mean_and_no_range(seeds):
-    done = await compared(track(seeds, runs=2, real=None, labels=None), "well", "ill")
+    done = await compared(track(seeds, runs=2, real=None, label=None), "well", "ill")
     found = next(one for one in done.entries[0].measures if one.name == "vendi")
     assert found.low < found.value < found.high
+    share = _over_runs("distinct_2", [0.6, 0.9], 5, (0, 1))  # by Student's t it would be -1.2 to 2.7
+    assert (share.low, share.value, share.high) == (0, 0.75, 1)
     [single] = [
         m
-        for m in (await compared(track(seeds, runs=1, real=None, labels=None), "well", "ill")).entries[0].measures
+        for m in (await compared(track(seeds, runs=1, real=None, label=None), "well", "ill")).entries[0].measures
         if m.name == "vendi"
     ]
     assert (single.low, single.high, single.why) == (None, None, "one run")
@@ -257,8 +261,8 @@ async def test_a_method_that_makes_nothing_is_said_to(seeds):
 async def test_the_table_and_the_page_say_what_was_found(seeds):
     done = await compared(track(seeds), "well", "ill")
     head, rows = lines(done)
-    assert head[:3] == ["rank", "entry", "yield"]
-    assert {row[1] for row in rows} == {"well", "ill", "(real data)", "(no data)"}
+    assert head[:4] == ["rank", "entry", "utility", "yield"]
+    assert {row[1] for row in rows} == {"well", "ill", "(all real rows)", "(random real rows)", "(no data)"}
     shown = page(done)
     assert "well" in shown
     assert "<script" not in shown

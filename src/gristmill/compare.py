@@ -8,12 +8,11 @@ on where it was: its runs are ordinary runs in its folder.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,20 +20,20 @@ import numpy as np
 from gristmill import recipes
 from gristmill.api import aresume, arun
 from gristmill.check import open_set
-from gristmill.errors import BadInput
-from gristmill.execute import looking
+from gristmill.errors import BadInput, nearest
+from gristmill.execute import config_of, looking
+from gristmill.models.training import Training
 from gristmill.ops.novelty import Novelty
 from gristmill.quality import contamination, lexical, semantic, tstr
 from gristmill.quality.embed import Embedder
 from gristmill.quality.intervals import mean_interval, proportion
-from gristmill.quality.leaderboard import Line, board, bradley_terry, pareto, within
+from gristmill.quality.leaderboard import pareto, within
 from gristmill.quality.sets import Set, of_texts
-from gristmill.quality.values import Measure
-from gristmill.recipes.quality.row_judge import RowPair
+from gristmill.quality.values import Found, Measure
 from gristmill.rows import required, table
-
-REAL, NO_DATA = "real data", "no data"
-"""Baselines of utility: the real training rows at the size of all entries, and no training."""
+from gristmill.students import TRAINING, Real, Student, split, student_of
+from gristmill.utility import BASELINES, Utility, refusals, utility
+from gristmill.verdicts import Judged, Opinions, against_people, between, name_of, opinions, unless_interrupted
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,14 @@ class Comparison(msgspec.Struct, kw_only=True):
     """All entries of one track."""
 
     track: dict[str, Any]
-    """What was the same for all: seeds, budget, rows, real data, learner."""
+    """What was the same for all: seeds, budget, rows, real data, judge."""
     entries: list[Compared]
-    utility: list[Line] = []
-    """The board, with its baselines; empty without real data."""
-    better: Literal["high", "low"] = "high"
-    judged: list[Line] = []
-    strengths: dict[str, float] = {}
-    """Bradley-Terry log-odds from the judged pairs."""
+    utility: Utility | None = None
+    """Boards, with their baselines; None without real data."""
+    judged: Judged | None = None
+    """Pairs of the entries' rows; None without a judge."""
+    people: Found | None = None
+    """The same judge's verdicts beside those of people; None without any."""
     front: list[str] = []
     """Entries that no other beats in tokens and utility."""
     notes: list[str] = []
@@ -93,7 +92,14 @@ class Track:
     out: Path
     seeds: str | None = None
     real: Set | None = None
-    labels: list[str] | None = None
+    label: str | None = None
+    """The column of labels, of the real rows and of what is made; None: a language model is trained."""
+    domain: str | None = None
+    """The column of domains, of the real rows and, where it is there, of what is made."""
+    learner: Any = None
+    """"linear", "ngram", or a model that can be trained; see `students.student_of`."""
+    training: Training = TRAINING
+    """Of a learner that is trained."""
     target: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
@@ -104,41 +110,57 @@ class Track:
     judge: Any = None
     pairs: int = 50
     """Judged pairs for each two entries."""
+    people: str | Path | None = None
+    """A file of people's verdicts on pairs, that the judge is held against; see `verdicts.opinions`."""
     text: str | None = None
-    label: str | None = None
+    prices: Mapping[str, Any] = field(default_factory=dict)
 
-    def split(self) -> tuple[list[int], list[int]]:
-        """Real rows to train on and to test on: four fifths and the rest, by chance of the seed."""
+    def split(self) -> Real:
         assert self.real is not None
-        order = np.random.default_rng(self.seed).permutation(len(self.real)).tolist()
-        cut = max(1, len(order) // 5)
-        return sorted(order[cut:]), sorted(order[:cut])
+        return split(self.real, seed=self.seed, label=self.label, domain=self.domain)
 
 
-def entries_of(names: Sequence[str], data: Sequence[str], models: Sequence[Any], *, vary: bool) -> list[Entry]:
+def entries_of(
+    names: Sequence[str],
+    data: Sequence[str],
+    models: Sequence[str],
+    *,
+    vary: bool,
+    roles: Mapping[str, Sequence[str]] | None = None,
+) -> list[Entry]:
     """The entries that a command line names.
 
     Args:
         names: recipes.
         data: sets that are there already.
         models: specs; with `vary` each makes an entry of its own with every recipe.
+        roles: specs for single roles, by role; each recipe takes those that it has.
 
     Raises:
-        BadInput: fewer than two entries, or nothing to vary.
+        BadInput: fewer than two entries, nothing to vary, several models and no --vary, or a role that no recipe has.
     """
     if vary and len(models) < 2:
         raise BadInput("--vary model: name the models, --model A --model B")
+    if not vary and len(models) > 1:
+        raise BadInput(
+            f"{len(models)} models are named: with --vary model each makes an entry of its own; else name one"
+        )
+    methods = {name: recipes.load(name) for name in names}
+    known = {role for method in methods.values() for role in method.roles}
+    if strange := [role for role in roles or {} if role not in known]:
+        raise BadInput(f"no recipe here has a role {strange[0]!r}: {nearest(strange[0], known)}")
     found: list[Entry] = []
     for name in names:
-        recipes.load(name)
-        if vary:
-            found += [Entry(f"{name} by {model}", name, model) for model in models]
-        else:
-            found.append(Entry(name, name, models[0] if models else None))
+        own = {role: list(specs) for role, specs in (roles or {}).items() if role in methods[name].roles}
+        for model in [*models] or [""]:
+            asked = {**({"": model} if model else {}), **own} if own else model or None
+            found.append(Entry(f"{name} by {model}" if vary else name, name, asked))
     found += [Entry(Path(source).name or source, source=source) for source in data]
     counted = Counter(entry.name for entry in found)
     if twice := [name for name, count in counted.items() if count > 1]:
         raise BadInput(f"{twice[0]} stands twice: an entry is told by its name")
+    if taken := [name for name in counted if name in BASELINES]:
+        raise BadInput(f"{taken[0]!r} is the name of a baseline: name the set otherwise")
     if len(found) < 2:
         raise BadInput("a comparison takes two entries or more: recipes, sets (--data), or models (--vary model)")
     return found
@@ -151,30 +173,92 @@ async def acompare(
 
     Raises:
         BadInput: entries that cannot be compared, before anything is asked.
+        Stopped: a run was interrupted.
     """
-    check_seeds(entries, track)
-    result = Comparison(
-        track={
-            "seeds": track.seeds or "",
-            "real": track.real.name if track.real else "",
-            "target": track.target,
-            "max_tokens": track.max_tokens,
-            "max_cost": track.max_cost,
-            "runs": track.runs,
-            "seed": track.seed,
-            "embedder": embed.name,
-        },
-        entries=[],
-    )
+    people, real, student = prepared(entries, track, embed, progress)
+    result = Comparison(track=facts(track, embed), entries=[])
     made: dict[str, list[Set]] = {}
     for entry in entries:
         compared, sets = await run_entry(entry, track, progress)
         result.entries.append(compared)
         if not compared.refused:
             made[entry.name] = sets
-    if not made:
+    cut = measure(result, made, track, embed, progress)
+    if student is not None and real is not None and cut:
+        try:
+            await worth(result, cut, track, real, student, embed, progress)
+        finally:
+            await student.close()
+    if track.judge is not None and len(cut) > 1:
+        progress("judging pairs of rows")
+        await judge(result, cut, track)
+    if people:
+        progress("judging what people judged")
+        result.people = await against_people(people, track.judge, track.out, seed=track.seed, prices=track.prices)
+    if not cut:
         result.notes.append("no entry made rows that could be compared")
-        return result
+    return result
+
+
+def prepared(
+    entries: Sequence[Entry], track: Track, embed: Embedder, say: Callable[[str], None]
+) -> tuple[list[Opinions], Real | None, Student | None]:
+    """All that a user can get wrong, before anything is asked: people's verdicts, the real rows split, the student."""
+    check_seeds(entries, track)
+    for entry in entries:
+        check_folders(entry, track)
+    if track.people is not None and track.judge is None:
+        raise BadInput("--people: there is no judge to hold against people; name it with --judge")
+    people = opinions(track.people) if track.people is not None else []
+    if track.real is None:
+        if lost := [name for name in ("label", "domain", "learner") if getattr(track, name) is not None]:
+            raise BadInput(f"--{lost[0]} is about real rows: name them with --real")
+        return people, None, None
+    real = track.split()
+    if track.seeds:
+        tstr.stop_at_leaks(real.test.texts, {"seed": open_set(track.seeds).texts})
+    student = student_of(
+        track.learner,
+        real,
+        embed=embed,
+        trainings=track.trainings,
+        training=track.training,
+        folder=track.out / "learner",
+        say=say,
+    )
+    return people, real, student
+
+
+def facts(track: Track, embed: Embedder) -> dict[str, Any]:
+    """What is the same for all, for people and programs."""
+    return {
+        "seeds": track.seeds or "",
+        "real": track.real.name if track.real else "",
+        "label": track.label or "",
+        "domain": track.domain or "",
+        "target": track.target,
+        "max_tokens": track.max_tokens,
+        "max_cost": track.max_cost,
+        "runs": track.runs,
+        "trainings": track.trainings,
+        "seed": track.seed,
+        "embedder": embed.name,
+        "judge": name_of(track.judge) if track.judge is not None else "",
+        "people": str(track.people or ""),
+        "benchmarks": ", ".join(track.benchmarks),
+    }
+
+
+def measure(
+    result: Comparison,
+    made: Mapping[str, list[Set]],
+    track: Track,
+    embed: Embedder,
+    progress: Callable[[str], None],
+) -> dict[str, list[Set]]:
+    """What is left to compare, cut to one size and measured: entries with items of a benchmark are not."""
+    if not made:
+        return {}
     size = min(len(part) for sets in made.values() for part in sets)
     result.track["rows"] = size
     cut = {name: [part.sample(size, track.seed) for part in sets] for name, sets in made.items()}
@@ -187,13 +271,47 @@ async def acompare(
     for name in [name for name in cut if contaminated(known[name])]:
         known[name].refused = "it holds items of a benchmark: a score on that benchmark would mean nothing"
         del cut[name]
-    if track.real is not None and cut:
-        progress("training on each, testing on real rows")
-        utility(result, cut, track, embed)
-    if track.judge is not None and len(cut) > 1:
-        progress("judging pairs of rows")
-        await judge(result, cut, track)
-    return result
+    return cut
+
+
+async def worth(
+    result: Comparison,
+    cut: dict[str, list[Set]],
+    track: Track,
+    real: Real,
+    student: Student,
+    embed: Embedder,
+    progress: Callable[[str], None],
+) -> None:
+    """The boards of utility, and each entry's measure; entries whose rows hold test rows are refused."""
+    known = {one.entry: one for one in result.entries}
+    for name, why in refusals(cut, real, student).items():
+        known[name].refused = why
+        del cut[name]
+    if not cut:
+        return
+    found = result.utility = await utility(cut, real, student, embed=embed, seed=track.seed, say=progress)
+    for line in found.board:
+        if line.entry in known:
+            known[line.entry].measures.append(
+                Measure(name="utility", value=line.score, low=line.low, high=line.high, n=line.items, unit="items",
+                        better=found.better, why=f"rank {line.rank}: {found.measure}")
+            )  # fmt: skip
+    spent = {one.entry: sum(run.tokens for run in one.runs) / len(one.runs) for one in result.entries if one.runs}
+    sign = 1 if found.better == "high" else -1
+    result.front = pareto(
+        {line.entry: (spent[line.entry], sign * line.score) for line in found.board if line.entry in spent}
+    )
+
+
+async def judge(result: Comparison, cut: Mapping[str, list[Set]], track: Track) -> None:
+    """Pairs of rows of each two entries, in both orders."""
+    found = result.judged = await between(
+        cut, track.judge, track.out, pairs=track.pairs, seed=track.seed, prices=track.prices
+    )
+    known = {one.entry: one for one in result.entries}
+    for name, share in zip(found.entries, found.wins, strict=True):
+        known[name].measures.append(share)
 
 
 def check_seeds(entries: Sequence[Entry], track: Track) -> None:
@@ -226,6 +344,29 @@ def check_seeds(entries: Sequence[Entry], track: Track) -> None:
             )
 
 
+def check_folders(entry: Entry, track: Track) -> None:
+    """See that the runs of an entry that are there already were made by this track."""
+    for number in range(track.runs if entry.recipe else 0):
+        folder = folder_of(entry, track, number)
+        if not (folder / "run.db").exists():
+            continue
+        made = config_of(folder)
+        asked: dict[str, Any] = {"seed": track.seed + number}
+        asked |= {"seeds": track.seeds} if track.seeds and made.seeds else {}
+        asked |= {"target": track.target} if track.target is not None and made.target is not None else {}
+        for name, value in asked.items():
+            if (there := getattr(made, name)) != value:
+                raise BadInput(
+                    f"{folder} was made with {name}={there}, and {value} is asked: a comparison goes on as it began. "
+                    "Name another folder with --out"
+                )
+
+
+def folder_of(entry: Entry, track: Track, number: int) -> Path:
+    """Of a run of an entry."""
+    return track.out / entry.name.replace("/", "-").replace(" ", "-") / f"run-{number}"
+
+
 async def run_entry(entry: Entry, track: Track, progress: Callable[[str], None]) -> tuple[Compared, list[Set]]:
     """An entry's runs, metered, and what each made."""
     compared = Compared(entry=entry.name)
@@ -235,10 +376,10 @@ async def run_entry(entry: Entry, track: Track, progress: Callable[[str], None])
     method = recipes.load(entry.recipe)
     sets: list[Set] = []
     for number in range(track.runs):
-        folder = track.out / entry.name.replace("/", "-").replace(" ", "-") / f"run-{number}"
+        folder = folder_of(entry, track, number)
         progress(f"{entry.name}, run {number + 1} of {track.runs}")
         if (folder / "run.db").exists():
-            done = await aresume(folder, model=entry.model)
+            done = await aresume(folder, model=entry.model, prices=track.prices)
         else:
             done = await arun(
                 entry.recipe,
@@ -249,7 +390,9 @@ async def run_entry(entry: Entry, track: Track, progress: Callable[[str], None])
                 max_tokens=track.max_tokens,
                 max_cost=track.max_cost,
                 seed=track.seed + number,
+                prices=track.prices,
             )
+        unless_interrupted(done)
         with looking(folder) as journal:
             spent = journal.spent()
         rows = done.counts[table(done.recipe.tables[0])]
@@ -284,12 +427,12 @@ def intrinsic(sets: Sequence[Set], seeds: Sequence[str], track: Track, embed: Em
     # As one text a row: prompts and responses measured apart would be two figures under other names.
     whole = [of_texts(part.texts, part.name) for part in sets]
     by_run = [lexical.measure(part, seed=track.seed, token_budget=budget, self_bleu_sample=200) for part in whole]
-    found.append(_over_runs("distinct_2", [_value(one.measures, "distinct_2") for one in by_run], len(sets[0]), "high"))
+    found.append(_over_runs("distinct_2", [_value(one.measures, "distinct_2") for one in by_run], len(sets[0]), (0, 1)))
     size = min(2000, len(sets[0]))
     if size > 1:
         spread = [semantic.measure(part, embed=embed, seed=track.seed, n_sample=size, k_clusters=10) for part in sets]
         values = [_value(one.measures, "vendi") for one in spread]
-        found.append(_over_runs("vendi", values, size, "high"))
+        found.append(_over_runs("vendi", values, size, (1, size)))
     if seeds:
         pool = Novelty(texts=seeds[:10_000])
         far = [1 - pool.compare(text, 1).highest for part in sets for text in part.texts[:1000]]
@@ -322,138 +465,15 @@ def _value(measures: Sequence[Measure], name: str) -> float | None:
     return next((measure.value for measure in measures if measure.name == name), None)
 
 
-def _over_runs(name: str, values: Sequence[float | None], n: int, better: Literal["high", "low"]) -> Measure:
+def _over_runs(name: str, values: Sequence[float | None], n: int, within: tuple[float, float]) -> Measure:
+    """The mean over runs, with its interval as far as it lies within what is possible; higher is better."""
     known = [value for value in values if value is not None]
     if not known:
-        return Measure(name=name, value=None, n=n, better=better, why="too few rows")
-    low, high = tstr.seed_interval(known) or (None, None)
+        return Measure(name=name, value=None, n=n, better="high", why="too few rows")
+    found = tstr.seed_interval(known)
+    low, high = np.clip(found, *within).tolist() if found else (None, None)
     why = f"mean over {len(known)} runs" if len(known) > 1 else "one run"
-    return Measure(name=name, value=float(np.mean(known)), low=low, high=high, n=n, better=better, why=why)
-
-
-def utility(result: Comparison, cut: Mapping[str, list[Set]], track: Track, embed: Embedder) -> None:
-    """Train on each entry's rows and test on real ones: a classifier where rows have labels, else a language model.
-
-    An entry whose rows hold test rows is refused.
-    """
-    assert track.real is not None
-    train, test = track.split()
-    scores: dict[str, list[list[float]]] = {}
-    labels = track.labels
-    result.better = "high" if labels else "low"
-    result.track["learner"] = "linear head on embeddings" if labels else "n-gram language model, bits a character"
-    known = {one.entry: one for one in result.entries}
-    for name, sets in cut.items():
-        try:
-            runs = [
-                _labelled(part, train, test, track, embed) if labels else _unlabelled(part, train, test, track)
-                for part in sets
-            ]
-        except BadInput as error:
-            known[name].refused = str(error)
-            continue
-        scores[name] = [run for own, _, _ in runs for run in own]
-        for baseline, of in ((REAL, runs[0][1]), (NO_DATA, runs[0][2])):
-            scores.setdefault(baseline, of)
-    if not any(name in scores for name in cut):
-        return
-    result.utility = board(scores, better=result.better, seed=track.seed)
-    for line in result.utility:
-        if line.entry in known:
-            known[line.entry].measures.append(
-                Measure(name="utility", value=line.score, low=line.low, high=line.high, n=line.items, unit="items",
-                        better=result.better, why=f"rank {line.rank}")
-            )  # fmt: skip
-    spent = {one.entry: sum(run.tokens for run in one.runs) / len(one.runs) for one in result.entries if one.runs}
-    sign = 1 if result.better == "high" else -1
-    result.front = pareto(
-        {line.entry: (spent[line.entry], sign * line.score) for line in result.utility if line.entry in spent}
-    )
-
-
-Scored = tuple[list[list[float]], list[list[float]], list[list[float]]]
-"""Of the entry, of the real rows and of no data: by run, a score for each test item."""
-
-
-def _labelled(part: Set, train: Sequence[int], test: Sequence[int], track: Track, embed: Embedder) -> Scored:
-    assert track.real is not None
-    assert track.labels is not None
-    given = part.column(track.label or "label")
-    if given is None:
-        raise BadInput(f"{part.name} has no column {track.label!r}: utility needs the labels that the real rows have")
-
-    def real(rows: Sequence[int]) -> tstr.Labelled:
-        assert track.real is not None
-        assert track.labels is not None
-        return tstr.Labelled([track.real.texts[row] for row in rows], [track.labels[row] for row in rows])
-
-    count = min(len(part), len(train))
-    own = tstr.Labelled(part.texts, [str(value) for value in given])
-    found = tstr.utility(
-        real(train[:count]), real(test), own, tstr.linear(embed), seeds=track.trainings, seed=track.seed, curve=(),
-        low_resource=(),
-    )  # fmt: skip
-
-    def right(name: str) -> list[list[float]]:
-        return [
-            [float(a == b) for a, b in zip(run.said, found.truth, strict=True)]
-            for run in found.runs
-            if run.name == name
-        ]
-
-    return right("TSTR"), right("TRTR"), [[float(a == b) for a, b in zip(found.base, found.truth, strict=True)]]
-
-
-def _unlabelled(part: Set, train: Sequence[int], test: Sequence[int], track: Track) -> Scored:
-    assert track.real is not None
-    texts = track.real.texts
-    found = tstr.text_utility([texts[row] for row in train], [texts[row] for row in test], part.texts, seed=track.seed)
-
-    def bits(name: str) -> list[list[float]]:
-        return [[b / c for b, c in zip(found.bits[name], found.characters, strict=True)]]
-
-    return bits("TSTR"), bits("TRTR"), bits("base")
-
-
-async def judge(result: Comparison, cut: Mapping[str, list[Set]], track: Track) -> None:
-    """Pairs of rows of each two entries, in both orders; a run of its own in the comparison's folder."""
-    rng = np.random.default_rng(track.seed)
-    pairs: list[RowPair] = []
-    for one, other in combinations(cut, 2):
-        own = [text for part in cut[one] for text in part.texts]
-        theirs = [text for part in cut[other] for text in part.texts]
-        for _ in range(min(track.pairs, len(own) * len(theirs))):
-            pairs.append(RowPair(own[rng.integers(len(own))], theirs[rng.integers(len(theirs))], one, other))
-    folder = track.out / "judge"
-    if (folder / "run.db").exists():
-        done = await aresume(folder, model=track.judge)
-    else:
-        done = await arun("row-judge", seeds=pairs, model={"judge": track.judge}, out=folder, seed=track.seed)
-    wins: defaultdict[tuple[str, str], float] = defaultdict(float)
-    won: dict[str, list[float]] = {name: [] for name in cut}
-    agreed: list[float] = []
-    for row in done.iterate():
-        a, b = row.first_of, row.second_of
-        share = 0.5 if row.winner == "tie" else float(row.winner == a)
-        won[a].append(share)
-        won[b].append(1 - share)
-        wins[a, b] += share
-        wins[b, a] += 1 - share
-        agreed.append(float(row.agreed))
-    result.strengths = bradley_terry(wins)
-    known = {one.entry: one for one in result.entries}
-    for name, values in won.items():
-        if values:
-            low, high = mean_interval(values, track.seed) or (None, None)
-            known[name].measures.append(
-                Measure(name="judged_wins", value=float(np.mean(values)), low=low, high=high, n=len(values),
-                        unit="pairs", better="high", why="a tie counts half")
-            )  # fmt: skip
-    if agreed:
-        result.notes.append(
-            f"the judge gave the same verdict in both orders for {100 * float(np.mean(agreed)):.0f} % of {len(agreed):,} "
-            "pairs; it was not held against people"
-        )
+    return Measure(name=name, value=float(np.mean(known)), low=low, high=high, n=n, better="high", why=why)
 
 
 def yields(one: Compared) -> tuple[float, float, float] | None:

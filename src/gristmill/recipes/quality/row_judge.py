@@ -9,8 +9,9 @@ from msgspec import Meta
 from gristmill import Chat, Row, Run, recipe, user
 from gristmill.models.protocol import Messages
 from gristmill.ops.ask import Bad
-from gristmill.ops.judge import Side, prefer
+from gristmill.ops.judge import Side
 from gristmill.ops.prompts import Prompt
+from gristmill.quality.judge import SWAP, verdict
 
 JUDGE = Prompt(
     """Two examples are candidates for the training data of a language model. Which of them would teach it more? Look at whether what is asked makes sense and takes some thought, and whether the answer is right, complete and well written. The order of the two and their length say nothing.
@@ -42,6 +43,10 @@ class JudgedPair(RowPair, kw_only=True):
     """The maker of the better row, or "tie": the judge says neither, or the other one when the order is turned."""
     agreed: bool
     """Both orders gave the same verdict."""
+    forward: Side
+    """The verdict with `first` shown first: "a" is `first`, "b" is `second`, wherever they were shown."""
+    backward: Side
+    """With `second` shown first. A judge that always takes what stands first says "a" forward and "b" backward."""
 
 
 @recipe("row-judge")
@@ -63,13 +68,26 @@ async def row_judge(
     def ask(first: str, second: str) -> Messages:
         return [user(JUDGE(first=first[:max_characters], second=second[:max_characters]))]
 
+    one, other = await run.gather(
+        judge.chat(ask(row.first, row.second), temperature=0.0), judge.chat(ask(row.second, row.first), temperature=0.0)
+    )
     try:
-        side, agreed = await prefer(run, judge, ask, row.first, row.second, read)
+        forward, backward = read(one.text), SWAP[read(other.text)]
     except Bad as bad:
         run.reject(row, bad.reason, **bad.details)
         return
-    winner = {"a": row.first_of, "b": row.second_of, "tie": "tie"}[side]
-    yield JudgedPair(row.first, row.second, row.first_of, row.second_of, winner=winner, agreed=agreed)
+    winner = {"a": row.first_of, "b": row.second_of, "tie": "tie"}[verdict(forward, backward)]
+    agreed = forward == backward
+    yield JudgedPair(
+        row.first,
+        row.second,
+        row.first_of,
+        row.second_of,
+        winner=winner,
+        agreed=agreed,
+        forward=forward,
+        backward=backward,
+    )
 
 
 def read(text: str) -> Side:
