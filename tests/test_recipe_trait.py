@@ -344,6 +344,13 @@ async def test_shares_are_those_that_are_set_and_without_general_text_none_is_re
         trait_stages, PASSAGES, selected=SELECTED, general=GENERAL, general_share=0.25, first_stage_share=0.5
     )
     assert Counter(row.stage for row in done.rows) == {1: 9 + 3, 2: 8 + 8}
+    second = [row.source for row in done.rows if row.stage == 2]
+    passages = [source == "passage" for source in second]
+    assert passages not in (sorted(passages), sorted(passages, reverse=True))  # mixed, not behind one another
+    done = await run(
+        trait_stages, PASSAGES, selected=SELECTED, general=GENERAL, general_share=0.25, first_stage_share=0.6
+    )
+    assert Counter(row.source for row in done.rows if row.stage == 2) == {"passage": 8, "in-domain": 9, "general": 3}
     done = await run(trait_stages, PASSAGES, selected=SELECTED, general=GENERAL, general_share=0, first_stage_share=0)
     assert Counter(row.source for row in done.rows) == {"in-domain": 9, "passage": 8}
 

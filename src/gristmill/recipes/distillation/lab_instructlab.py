@@ -297,7 +297,7 @@ async def lab_instructlab(
 
     Args:
         generator: the teacher, an open model (paper: Mixtral-8x7B-Instruct-v0.1).
-        judge: rates; the same model in the paper.
+        judge: rates; it may be the same model.
         questions_per_seed: asked for in one call for each example of a skill without contexts.
         contexts_per_seed: new ones for each example of a grounded skill.
         questions_per_context: asked for in one call for each new context.

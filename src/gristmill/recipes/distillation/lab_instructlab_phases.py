@@ -1,4 +1,4 @@
-"""LAB's phases of training (Sudalairaj et al. 2024, section 3.2): first knowledge, then skills, with replay of what came before."""
+"""LAB's phases of training (Sudalairaj et al. 2024, section 3): first knowledge, then skills, with replay of what came before."""
 
 from collections.abc import AsyncIterator
 from math import ceil
@@ -40,7 +40,7 @@ async def lab_instructlab_phases(
     Phase 1, knowledge tuning: knowledge with short answers (stage 1), then knowledge with long answers and foundational
     skills, mixed with replay of stage 1 (stage 2). Phase 2, skill tuning: compositional skills, mixed with replay of all
     of phase 1 (stage 3). What is seen again is not forgotten. Asks no model. `gristmill export --by stage` writes a
-    file for each stage, `--by phase` for each phase. (Sudalairaj et al. 2024, arXiv:2403.01081, section 3.2; order and
+    file for each stage, `--by phase` for each phase. (Sudalairaj et al. 2024, arXiv:2403.01081, section 3; order and
     replay are not confirmed in detail.)
 
     The training is not done here. The paper chooses checkpoints by MMLU in phase 1, and by MT-Bench in phase 2.

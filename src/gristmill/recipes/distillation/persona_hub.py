@@ -158,7 +158,7 @@ async def persona_hub(
     thousand people it does not. Tasks: a very hard problem of mathematics, one of logical reasoning, a request to an
     assistant (instruction), an article (knowledge), a character of a game (npc), a tool's interface (tool), or what a
     template of your own says. (Ge et al. 2024, "Scaling Synthetic Data Creation with 1,000,000,000 Personas",
-    arXiv:2406.20094, sections 3 and 4. The authors are listed as Chan et al. too.)
+    arXiv:2406.20094, sections 3 and 4. The survey names it Chan et al.)
 
     Personas come from `persona-hub-personas`. `persona-hub-answer` answers problems and requests and writes the code of
     tools; `persona-hub-agreement` makes a test set of problems.

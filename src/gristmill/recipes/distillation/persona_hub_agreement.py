@@ -1,4 +1,4 @@
-"""Persona Hub's test set (Ge et al. 2024, section 4.1): problems on whose answer two of three solvers agree."""
+"""Persona Hub's test set (Ge et al. 2024, section 4): problems on whose answer two of three solvers agree."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -51,7 +51,7 @@ async def persona_hub_agreement(
     """Have three solvers work on a problem of mathematics, and keep it where two come to the same answer.
 
     Two models reason in words (chain of thought); a third writes a program, which is run (program of thought). Numbers
-    are compared by value, formulas by algebra. (Ge et al. 2024, arXiv:2406.20094, section 4.1.)
+    are compared by value, formulas by algebra. (Ge et al. 2024, arXiv:2406.20094, section 4.)
 
     Args:
         first_solver: reasons in words.

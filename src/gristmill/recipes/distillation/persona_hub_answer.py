@@ -52,7 +52,7 @@ async def persona_hub_answer(
 
     What a template of your own made is asked as it stands. Articles and characters have no answer. Answers are not
     checked, as in the paper's training data; `persona-hub-agreement` checks them. (Ge et al. 2024, arXiv:2406.20094,
-    section 4; its solver: GPT-4o or gpt-4-turbo-preview.)
+    section 4.)
 
     Args:
         solver: a strong model.

@@ -1,4 +1,4 @@
-"""TRAIT's passages (Liang et al. 2024, section 3): problems of several tasks, each explained, and what they have in common."""
+"""TRAIT's passages (Liang et al. 2024): problems of several tasks, each explained, and what they have in common."""
 
 import re
 from collections import defaultdict
@@ -91,7 +91,7 @@ async def trait(
         min_problems: of a passage. Each number up to max_problems has equal odds; that, and the two numbers, are not
             confirmed. A group with fewer problems gives all it has.
         max_problems: likewise.
-        show_answers: show the gold answers. Whether the paper does is not confirmed; ours reads as if it does not.
+        show_answers: show the gold answers. Whether the paper does is not confirmed; it is taken not to.
         overlap_words: words in a row that a text must share with a test question to be dropped; what contains a whole
             shorter one is dropped too. Not confirmed.
         passages_at_once: worked on side by side. The first round has one, each next one twice as many up to here.

@@ -1,4 +1,4 @@
-"""TRAIT's selection (Liang et al. 2024, section 2): of a general corpus, what is of the field and teaches something."""
+"""TRAIT's selection (Liang et al. 2024): of a general corpus, what is of the field and teaches something."""
 
 from collections.abc import AsyncIterator
 from random import Random

@@ -1,4 +1,4 @@
-"""TRAIT's stages of training (Liang et al. 2024, section 4): first text of the field, then passages about its tasks."""
+"""TRAIT's stages of training (Liang et al. 2024): first text of the field, then passages about its tasks."""
 
 from collections.abc import AsyncIterator
 from math import ceil
