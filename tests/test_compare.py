@@ -271,7 +271,10 @@ async def test_the_table_and_the_page_say_what_was_found(seeds):
 def test_entries_are_told_by_their_names_and_models_may_vary():
     found = entries_of(["well"], [], ["a:1", "b:2"], vary=True)
     assert [entry.name for entry in found] == ["well by a:1", "well by b:2"]
+    sets = entries_of([], ["a/run-0", "b/run-0", "b/c.jsonl", "."], [], vary=False)
+    assert [entry.name for entry in sets] == ["a/run-0", "b/run-0", "c.jsonl", "."]
     for names, data, models, vary, message in [
+        ([], ["a/x", "a/x"], [], False, "stands twice"),
         (["well"], [], [], False, "two entries or more"),
         (["well", "well"], [], [], False, "stands twice"),
         (["well"], [], ["a:1"], True, "name the models"),

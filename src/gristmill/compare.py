@@ -155,7 +155,9 @@ def entries_of(
         for model in [*models] or [""]:
             asked = {**({"": model} if model else {}), **own} if own else model or None
             found.append(Entry(f"{name} by {model}" if vary else name, name, asked))
-    found += [Entry(Path(source).name or source, source=source) for source in data]
+    short = [Path(source).name or source for source in data]  # of two runs called run-0 the whole path tells which
+    for name, source in zip(short, data, strict=True):
+        found.append(Entry(name if short.count(name) == 1 else source, source=source))
     counted = Counter(entry.name for entry in found)
     if twice := [name for name, count in counted.items() if count > 1]:
         raise BadInput(f"{twice[0]} stands twice: an entry is told by its name")
