@@ -42,6 +42,19 @@ async def test_completions_are_learnt_step_by_step_and_the_same_twice(base, tmp_
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
+async def test_the_default_student_which_is_a_gguf_can_be_trained_and_its_checkpoint_is_one_of_plain_weights(tmp_path):
+    from gristmill.models.weights import known, locate
+    from gristmill.train import worker
+
+    base = str(await asyncio.to_thread(locate, known("smollm2-135m-instruct")))
+    course = Course("sft", SUMS[:1], Training(steps=1, batch_size=1, max_tokens=32))
+    measured = await taught(base, tmp_path / "a", course)
+    assert measured["steps"] == 1
+    model, _ = await asyncio.to_thread(worker.load, str(tmp_path / "a"))
+    assert not getattr(model, "is_quantized", False)
+    assert "quantization_config" not in json.loads((tmp_path / "a" / "config.json").read_text())
+
+
 @pytest.mark.parametrize("method", ["dpo", "reward"])
 async def test_pairs_are_learnt(base, tmp_path, method):
     course = Course(method, PAIRS, Training(learning_rate=3e-3, steps=10, batch_size=12))

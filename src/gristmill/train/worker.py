@@ -126,6 +126,7 @@ def reward(job: WorkerJob) -> Any:
 
     path, gguf = _where(job.base)
     model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, **gguf)
+    model = dense(model) if gguf else model
     tokenizer = load_tokenizer(job.base)
     model.config.pad_token_id = tokenizer.pad_token_id
     return RewardTrainer(
@@ -165,7 +166,17 @@ def load(base: str) -> tuple[Any, Any]:
 
     path, gguf = _where(base)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True, **gguf)
-    return model, load_tokenizer(base)
+    return (dense(model) if gguf else model), load_tokenizer(base)
+
+
+def dense(model: Any) -> Any:
+    """A model that was read from a GGUF, whose weights are plain numbers by now, no longer called quantized: the trainer
+    would refuse it, and a checkpoint would be read as if it were."""
+    model.is_quantized, model.hf_quantizer = False, None
+    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+    return model
 
 
 def load_tokenizer(base: str) -> Any:
