@@ -460,7 +460,7 @@ def export(
         raise BadInput(f"{folder} has no step {step!r}: {nearest(step, names)}")
     number = names.index(step) if step else len(names) - 1
     for path, count in write(folder, format_, to, table=table, step=number, by=by).items():
-        printing.new_console().print(f"{count:,} rows in {path}", markup=False)
+        printing.new_console().print(f"{count:,} rows in {path}", markup=False, soft_wrap=True)
 
 
 @app.command()
