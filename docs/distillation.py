@@ -25,7 +25,7 @@ from gristmill import recipes
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "distillation.json", HERE / "distillation.md"
-PATIENCE = 180
+PATIENCE = 90
 """Seconds for a run; then it is stopped, and what it made stands."""
 USUAL = ["--target", "2", "--max-candidates", "10"]
 OPTIONS: dict[str, list[str]] = {
@@ -34,6 +34,8 @@ OPTIONS: dict[str, list[str]] = {
     "orca-2": ["--sample-per-cluster", "1"],
     "phi-1": ["--judge-sample", "3"],
     "lab-instructlab": ["--questions-per-seed", "3"],
+    "dialogic": ["--frequency-penalty", "0", "--max-repeat", "6"],
+    "genqa": ["--kinds", "static-conditional"],
     "orca": ["--cot", "2", "--niv2", "2", "--flan2021", "2", "--t0", "2", "--second-teacher-queries", "2"],
     "scilitllm": ["--label-subset", "4"],
 }
