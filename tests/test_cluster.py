@@ -4,12 +4,14 @@ Real Ray, real worker processes, a real server on loopback whose answers are a f
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -224,6 +226,25 @@ async def test_a_worker_that_gives_no_sign_for_too_long_is_given_up_and_others_d
     assert kept == contents(calm.folder)
     assert asked == calm.calls
     assert [note for note in done.notes if "no sign of it for 8 s" in note]
+
+
+async def test_a_slow_worker_gets_less_to_do_and_the_rows_are_the_same(cluster):
+    running = asyncio.ensure_future(
+        gristmill.arun(recipes.busy, seeds=seeds(1500), loops=5000, out=folder(), cluster=cluster)
+    )
+    await when(lambda: len(processes()) == 3)
+    slow = processes()[0]
+    with contextlib.suppress(ProcessLookupError):  # the run may end, and its workers with it
+        while not running.done():  # nine tenths of the time it stands still
+            os.kill(slow, signal.SIGSTOP)
+            await asyncio.sleep(0.18)
+            os.kill(slow, signal.SIGCONT)
+            await asyncio.sleep(0.02)
+    done = await running
+    assert [row.prompt for row in done.rows] == [row["question"] for row in seeds(1500)]
+    assert done.notes == []
+    made = Counter(row.pid for row in done.rows)
+    assert 2 * made.pop(slow, 0) < min(made.values())
 
 
 async def test_a_unit_that_kills_every_worker_is_a_failure_and_the_others_are_made(cluster):
