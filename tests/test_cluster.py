@@ -20,7 +20,7 @@ import ray
 import gristmill
 import recipes_for_cluster as recipes
 from gristmill import BadInput, Chain
-from gristmill.cluster.ray_core import where
+from gristmill.cluster.ray_core import Cluster, where
 from gristmill.execute import looking
 from gristmill.testing import Scripted, folder
 from gristmill.testing.server import counts, spawn
@@ -33,7 +33,14 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def cluster():
     """One Ray for all tests of this file: a run that finds Ray connected uses it."""
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    ray.init(
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        configure_logging=False,
+    )
     yield "local:3"
     ray.shutdown()
 
@@ -327,6 +334,15 @@ async def test_too_few_cores_are_named_before_anything_is_made(cluster, tmp_path
     with pytest.raises(BadInput, match="9 workers need a core each, and the cluster has 4 cores"):
         await gristmill.arun(recipes.busy, seeds=seeds(3), out=tmp_path / "run", cluster="local:9")
     assert not (tmp_path / "run" / "run.db").exists()
+
+
+def test_models_that_want_a_gpu_get_a_worker_each_and_other_recipes_one_a_core(cluster):
+    """Ray takes our word for the two GPUs; there is none here."""
+    assert Cluster(where("local:2")).workers(gpus=True) == 2
+    assert Cluster(where("auto")).workers(gpus=True) == 2
+    assert Cluster(where("auto")).workers(gpus=False) == 4
+    with pytest.raises(BadInput, match="3 workers need a core and a GPU each, and the cluster has 4 cores and 2 GPUs"):
+        Cluster(where("local:3")).workers(gpus=True)
 
 
 def program(text: str, **environment: str) -> subprocess.CompletedProcess:
