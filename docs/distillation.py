@@ -106,7 +106,7 @@ def page(results: dict[str, dict[str, Any]], machine: str) -> str:
         "million parameters, cut short. Such a model writes poor rows, and often none that pass: what is shown is that the",
         "machinery works, and why what did not pass did not. What a recipe does is said by `gristmill show NAME`.",
         "",
-        f"Runs of {machine}. A run that did not end within {PATIENCE} seconds was stopped.",
+        f"Runs of {machine}. Stopped: at ten candidates, or when it had not ended in {PATIENCE} seconds.",
         "",
         "| recipe | paper | rows | yield | rejects by reason | calls | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
