@@ -11,9 +11,10 @@ import msgspec
 
 from gristmill.cluster.crew import Crew, Hosted
 from gristmill.cluster.ray_core import Cluster, where
-from gristmill.cluster.worker import Setup, digest_of, reference
+from gristmill.cluster.worker import PROGRAMS, Setup, digest_of, reference
 from gristmill.engine.calls import Handle, Ledger
 from gristmill.engine.stage import Stage
+from gristmill.errors import BadInput
 from gristmill.execute import Config, Part
 from gristmill.models.protocol import Backend
 from gristmill.models.spec import parse
@@ -22,8 +23,6 @@ from gristmill.rows import Rows
 LIVING = ("embedded", "transformers", "sentence-transformers", "wordllama", "sandbox", "prover", "physics")
 """Backends that compute where they are: each worker has its own."""
 ON_A_GPU = ("transformers", "embedded", "sentence-transformers")
-PROGRAMS = 2
-"""Programs that a worker's sandbox runs at once."""
 
 
 class Connected:
@@ -80,7 +79,7 @@ class Connected:
         actors = await self._cluster.start(self._count, setup, digests)
         silence = self._cluster.place.silence
         options = {} if silence is None else {"silence": silence}
-        crew = Crew([*actors], ledger, replace=self._cluster.another, **options)
+        crew = Crew([*actors], stages, ledger, replace=self._cluster.another, **options)
         for model in self._models:
             model.crew = crew
         try:
@@ -96,8 +95,8 @@ def _living(backend: Backend) -> str:
     """The spec of a model that computes where it is; "" for all others, and for objects that no worker could open."""
     spec = getattr(backend, "spec", "")
     try:
-        return spec if spec and parse(spec).backend in LIVING else ""
-    except Exception:  # noqa: BLE001 - a backend of the user's own may call its name a spec
+        return spec if spec and isinstance(spec, str) and parse(spec).backend in LIVING else ""
+    except BadInput:  # a backend of the user's own may call its name a spec
         return ""
 
 

@@ -90,7 +90,6 @@ class Member:
         self.tasks: list[asyncio.Task[None]] = []
         self.finished = 0
         self.began = 0.0
-        self.seen = time.monotonic()
 
     @property
     def pace(self) -> float:
@@ -117,6 +116,7 @@ class Crew:
     def __init__(
         self,
         remotes: list[Remote],
+        stages: list[Stage],
         ledger: Ledger,
         *,
         replace: Callable[[], Coroutine[Any, Any, Remote | None]] | None = None,
@@ -134,15 +134,11 @@ class Crew:
         self._computing: dict[str, tuple[Member, asyncio.Future[None]]] = {}
         """By key: durable steps that a worker is computing."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stages: list[Stage] = []
+        self._stages = stages
         self._lost_in_a_row = 0
         self._gone: GristmillError | None = None
         for remote in remotes:
             self._join(remote)
-
-    @property
-    def size(self) -> int:
-        return sum(member.alive for member in self._members)
 
     # -- units
 
@@ -150,8 +146,6 @@ class Crew:
         """What comes of a unit: of any step but one that works on a whole set. Raises as `Stage.work`."""
         if isinstance(unit.row, Unreadable):
             return await stage.work(unit)
-        if stage not in self._stages:
-            self._stages.append(stage)
         job = Job(stage, unit)
         self._waiting.append(job)
         self._hand_out()
@@ -238,7 +232,7 @@ class Crew:
     ) -> list[bytes]:  # fmt: skip
         """Samples of a question. One that a dead worker asked for may still be under way: it is not asked again."""
         step, role, index = where
-        played = next(stage for stage in self._stages if stage.number == step).bound.roles[role]
+        played = self._stages[step].bound.roles[role]
         handle: Handle = played[index] if isinstance(played, list) else played  # type: ignore[assignment]
         while busy := [self._asking[key] for _, key in wanted if key in self._asking]:
             await asyncio.wait(busy)
@@ -365,11 +359,13 @@ class Crew:
             else:
                 self._waiting.appendleft(job)
         member.jobs.clear()
-        if self._replace and self._lost_in_a_row <= REPLACED:
-            with contextlib.suppress(GristmillError):  # where none can be had, those that are left go on
-                if (remote := await self._replace()) is not None:
-                    self._join(remote)
-        if not self.size:
+        self._hand_out()  # to those that are left: they do not wait for another one
+        try:
+            if self._replace and self._lost_in_a_row <= REPLACED and (remote := await self._replace()) is not None:
+                self._join(remote)
+        except Exception as error:  # noqa: BLE001 - where none can be had, those that are left go on
+            self.ledger.notes.append(f"no worker could be started in its place: {error}")
+        if not any(member.alive for member in self._members):
             self._gone = EndpointDown(f"no worker of the cluster is left; the last was lost: {why}")
         self._hand_out()
 

@@ -109,6 +109,7 @@ class Cluster:
     def __init__(self, place: Where) -> None:
         packages.require("a cluster", "ray", "ray")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray warns at every start of what this will be by default.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
