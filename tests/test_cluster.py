@@ -20,7 +20,13 @@ import ray
 import gristmill
 import recipes_for_cluster as recipes
 from gristmill import BadInput, Chain
+from gristmill.cluster.crew import Crew, Gone
+from gristmill.cluster.messages import Message, Result
 from gristmill.cluster.ray_core import Cluster, where
+from gristmill.engine.budget import Budget, Halt
+from gristmill.engine.calls import Ledger
+from gristmill.engine.stage import Bound, Stage, Unit
+from gristmill.errors import EndpointDown
 from gristmill.execute import looking
 from gristmill.testing import Scripted, folder
 from gristmill.testing.server import counts, spawn
@@ -469,3 +475,64 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_resumes_without_asking_aga
     in_flight = 128
     assert counts(slow_server)["requests"] <= calm["requests"] + in_flight
     assert counts(slow_server)["repeated"] <= in_flight
+
+
+# -- the crew alone, with workers that are scripted
+
+
+class Far:
+    """A worker that answers each unit at once, or dies with its first."""
+
+    name = "far"
+
+    def __init__(self, *, dies: bool) -> None:
+        self.dies, self.told, self.given = dies, [], asyncio.Event()
+
+    async def give(self, number, messages):
+        if self.dies:
+            raise Gone("dead")
+        self.told += [Message("done", m.number, Result([], [], [])) for m in messages if m.kind == "work"]
+        self.given.set()
+
+    async def take(self, number):
+        while len(self.told) <= number:
+            self.given.clear()
+            await self.given.wait()
+        return number, self.told[number:]
+
+    async def stop(self):
+        """Nothing is open."""
+
+    def kill(self):
+        self.dies = True
+
+
+@pytest.mark.parametrize("replacement", ["never comes", "fails"])
+async def test_others_take_over_at_once_whether_or_not_the_dead_worker_can_be_replaced(replacement):
+    async def replace():
+        if replacement == "fails":
+            raise RuntimeError("no room")
+        await asyncio.Event().wait()
+
+    ledger = Ledger(None, Budget(), Halt())
+    bound = Bound(recipes.busy, "busy", settings={"loops": 1})
+    stage = Stage(bound, 0, ledger, seed=0, target=None)
+    crew = Crew([Far(dies=True), Far(dies=False)], [stage], ledger, replace=replace)
+    units = [Unit(n, str(n), recipes.Ask(question=str(n)), str(n), str(n)) for n in range(6)]
+    done = await asyncio.wait_for(asyncio.gather(*(crew.work(stage, unit) for unit in units)), 20)
+    assert len(done) == 6
+    assert any("far was lost" in note for note in ledger.notes)
+    assert (replacement == "fails") == any("no worker could be started in its place" in n for n in ledger.notes)
+    await crew.close()
+
+
+async def test_where_no_worker_is_left_every_unit_says_so():
+    async def replace():
+        raise RuntimeError("no room")
+
+    ledger = Ledger(None, Budget(), Halt())
+    stage = Stage(Bound(recipes.busy, "busy", settings={"loops": 1}), 0, ledger, seed=0, target=None)
+    crew = Crew([Far(dies=True)], [stage], ledger, replace=replace)
+    with pytest.raises(EndpointDown, match="no worker of the cluster is left"):
+        await asyncio.wait_for(crew.work(stage, Unit(0, "0", recipes.Ask(question="q"), "0", "0")), 20)
+    await crew.close()
