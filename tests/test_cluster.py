@@ -518,9 +518,9 @@ async def test_others_take_over_at_once_whether_or_not_the_dead_worker_can_be_re
     bound = Bound(recipes.busy, "busy", settings={"loops": 1})
     stage = Stage(bound, 0, ledger, seed=0, target=None)
     crew = Crew([Far(dies=True), Far(dies=False)], [stage], ledger, replace=replace)
-    units = [Unit(n, str(n), recipes.Ask(question=str(n)), str(n), str(n)) for n in range(6)]
-    done = await asyncio.wait_for(asyncio.gather(*(crew.work(stage, unit) for unit in units)), 20)
-    assert len(done) == 6
+    # A single unit: the worker that is left has nothing to say by itself that would bring it on.
+    done = await asyncio.wait_for(crew.work(stage, Unit(0, "0", recipes.Ask(question="q"), "0", "0")), 10)
+    assert (done.rows, done.failures) == ([], [])
     assert any("far was lost" in note for note in ledger.notes)
     assert (replacement == "fails") == any("no worker could be started in its place" in n for n in ledger.notes)
     await crew.close()

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
+from gristmill.models.protocol import Reply
+from gristmill.ops.ask import Bad, complete_reply
+from gristmill.verify.values import Verdict
+
 FENCED = re.compile(
     r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*(?P=fence)[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -52,3 +56,24 @@ def syntax(tree: ast.AST) -> list[str]:
 def match_rate(one: Sequence[str], other: Sequence[str]) -> float:
     """How much of two trees is alike, 0 to 1: 1 - edit distance of what `syntax` gives / the longer one's length."""
     return float(Levenshtein.normalized_similarity(one, other))
+
+
+def program(reply: Reply) -> str:
+    """The program of a reply, in a block or bare; raises Bad (`no_program`, `empty`, `truncated`)."""
+    text = complete_reply(reply)
+    code = code_block(text) or text
+    if parsed(code) is None:
+        raise Bad("no_program")
+    return code
+
+
+def printed(verdict: Verdict) -> str:
+    """What a program printed as its answer, one line; raises Bad (`printed_nothing`, `printed_more`, else the outcome)."""
+    if not verdict.ok:
+        raise Bad(verdict.outcome, error=verdict.error, message=verdict.message)
+    answer = verdict.stdout.strip()
+    if not answer:
+        raise Bad("printed_nothing")
+    if len(answer.splitlines()) > 1:
+        raise Bad("printed_more", printed=answer[:200])
+    return answer

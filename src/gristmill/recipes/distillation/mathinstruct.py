@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gristmill import Chat, Execute, Instruction, Program, Reply, Row, Run, Verdict, recipe
+from gristmill import Chat, Execute, Instruction, Program, Reply, Row, Run, recipe
 from gristmill.ops.ask import Bad, complete_reply
-from gristmill.ops.code import code_block, parsed
+from gristmill.ops.code import printed, program
 from gristmill.ops.maths import require, same
 from gristmill.ops.prompts import Prompt
 from gristmill.verify.values import Limits
@@ -200,27 +200,6 @@ async def mathinstruct(
 @mathinstruct.check
 def answers_can_be_compared() -> None:
     require()
-
-
-def program(reply: Reply) -> str:
-    """The program of a reply, in a block or bare; raises Bad."""
-    text = complete_reply(reply)
-    code = code_block(text) or text
-    if parsed(code) is None:
-        raise Bad("no_program")
-    return code
-
-
-def printed(verdict: Verdict) -> str:
-    """What a program printed as its answer; raises Bad."""
-    if not verdict.ok:
-        raise Bad(verdict.outcome, error=verdict.error, message=verdict.message)
-    answer = verdict.stdout.strip()
-    if not answer:
-        raise Bad("printed_nothing")
-    if len(answer.splitlines()) > 1:
-        raise Bad("printed_more", printed=answer[:200])
-    return answer
 
 
 def golds(row: MathProblem) -> list[str]:

@@ -8,8 +8,9 @@ from msgspec import Meta
 from gristmill import Chat, Execute, Instruction, Program, Run, recipe
 from gristmill.ops.answers import final_answer
 from gristmill.ops.ask import Bad, complete_reply
+from gristmill.ops.code import printed, program
 from gristmill.ops.prompts import Prompt
-from gristmill.recipes.distillation.mathinstruct import POT_INSTRUCTION, MathProblem, printed, program
+from gristmill.recipes.distillation.mathinstruct import POT_INSTRUCTION, MathProblem
 from gristmill.verify.values import Limits
 
 COT_INSTRUCTION = Prompt("{question}")

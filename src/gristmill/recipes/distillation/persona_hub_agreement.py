@@ -8,9 +8,9 @@ from msgspec import Meta
 from gristmill import Chat, Execute, Instruction, Run, recipe
 from gristmill.ops.answers import final_answer
 from gristmill.ops.ask import Bad, complete_reply
+from gristmill.ops.code import printed, program
 from gristmill.ops.maths import require, same
 from gristmill.ops.prompts import Prompt
-from gristmill.recipes.distillation.mathinstruct import printed, program
 from gristmill.recipes.distillation.persona_hub import PersonaText
 from gristmill.recipes.distillation.persona_hub_answer import ANSWERS
 from gristmill.verify.values import Limits
