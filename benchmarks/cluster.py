@@ -118,8 +118,19 @@ def leases() -> None:
     figure("seconds for start and end of Ray and its workers", f"{time.perf_counter() - began - count / rate:.1f}")
 
 
+def stored() -> None:
+    """What the arithmetic of docs/scale.md begins with."""
+    count, out = 5000, folder()
+    with spawn("--latency", "0") as url:
+        gristmill.run(recipes.one_call, seeds=seeds(count), model=f"openai:test@{url}", out=out)
+    figure("the journal for a row of one call, kB", f"{(out / 'run.db').stat().st_size / count / 1000:.2f}")
+    tables = sum(path.stat().st_size for path in out.rglob("*.parquet"))
+    figure("seeds and tables for it, kB", f"{tables / count / 1000:.2f}")
+
+
 if __name__ == "__main__":
     print(machine())
+    stored()
     computing()
     asking()
     leases()
