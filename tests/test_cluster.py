@@ -166,7 +166,8 @@ async def when(happened, most: float = 60.0) -> None:
 
 
 async def disturbed(do, recipe, cluster, url, **options):
-    """A run on the cluster, and what is done to it once calls were made."""
+    """A run on the cluster, and what is done to it once calls were made. No worker outlives it: neither one that stands
+    still nor one that was on its way to take another's place."""
     counts(url, reset=True)
     out = folder()
     running = asyncio.ensure_future(
@@ -174,7 +175,9 @@ async def disturbed(do, recipe, cluster, url, **options):
     )
     await when(lambda: counts(url)["requests"] > 30)
     await do()
-    return await running, contents(out), counts(url)["requests"]
+    done = await running
+    await when(lambda: not processes())
+    return done, contents(out), counts(url)["requests"]
 
 
 async def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, slow_server):

@@ -202,6 +202,9 @@ class Cluster:
         except (TimeoutError, BadInput):
             actor.kill()
             return None
+        except BaseException:  # the run ends meanwhile
+            actor.kill()
+            raise
         return actor
 
     def _actor(self) -> Actor:
