@@ -253,6 +253,9 @@ def test_list_and_show_speak_to_a_person():
     assert "2304.12244" in shown
     assert "--rounds" in shown
     assert "gristmill run evol-instruct" in shown
+    assert shown.endswith("gristmill run evol-instruct\n")
+    # What must be given is in the line that is to be copied.
+    assert gristmill("show", "trait-stages", COLUMNS="200").stdout.endswith("--seeds FILE --selected FILE\n")
 
 
 def test_list_shows_only_what_is_asked_for_and_refuses_what_nothing_has():

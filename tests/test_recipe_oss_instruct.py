@@ -90,9 +90,9 @@ async def test_a_file_gives_one_piece_and_files_come_in_an_order_by_chance():
 
 
 async def test_of_a_language_no_more_files_are_taken_than_wanted_and_all_of_one_that_is_not_named():
-    files = [file(f"{lang}{number}", lang=lang) for lang in ("python", "rust", "lua") for number in range(6)]
+    files = [file(f"{lang}{number}", lang=lang) for lang in ("Python", "rust", "lua") for number in range(6)]
     done = await run(oss_instruct, files, generator=Scripted(usual), files_per_language={"python": 2, "rust": 0})
-    assert sorted(row.lang for row in done.rows) == ["lua"] * 6 + ["python"] * 2
+    assert sorted(row.lang for row in done.rows) == ["Python"] * 2 + ["lua"] * 6
     assert all(files[row.raw_index]["lang"] == row.lang for row in done.rows)
     default = oss_instruct.settings({})["files_per_language"]
     assert (default["python"], {default[lang] for lang in default if lang != "python"}) == (40_000, {5000})

@@ -172,7 +172,11 @@ def show(name: Annotated[str, typer.Argument(metavar="RECIPE")], json: Json = Fa
         console.print("Rejects: " + " ".join(rejects.split()), highlight=False, markup=False)
     console.print()
     printing.explain_parts(console, method)
-    console.print(f"\ngristmill run {name}{' --seeds FILE' if method.seed and not method.seeds else ''}", style="bold")
+    needed = ["seeds"] if method.seed and not method.seeds else []
+    needed += [key for key in method.inputs if key not in method.optional_inputs]
+    needed += [key.replace("_", "-") for key, parameter in method.parameters.items() if parameter.default is ...]
+    options = "".join(f" --{key} {'FILE' if key == 'seeds' or key in method.inputs else 'VALUE'}" for key in needed)
+    console.print(printing.plain_text(f"\ngristmill run {name}{options}"), style="bold")
 
 
 @app.command(context_settings=Extra)

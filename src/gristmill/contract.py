@@ -320,8 +320,8 @@ def type_name(hint: Any) -> str:
         return " | ".join(str(a) for a in typing.get_args(hint))
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " | ".join(type_name(a) for a in typing.get_args(hint))
-    if typing.get_origin(hint) in (list, dict):
-        return f"{typing.get_origin(hint).__name__}[{', '.join(map(type_name, typing.get_args(hint)))}]"
+    if (origin := typing.get_origin(hint)) in (list, dict, tuple):
+        return f"{origin.__name__}[{', '.join('...' if a is ... else type_name(a) for a in typing.get_args(hint))}]"
     if isinstance(hint, type) and not typing.get_args(hint):
         return "none" if hint is type(None) else hint.__name__
     return str(hint).replace("typing.", "")

@@ -182,10 +182,11 @@ def chosen(run: Run, files: Rows[CodeFile], most: dict[str, int]) -> list[int]:
     """Numbers of the files in random order, of each language no more than are wanted."""
     order = list(range(len(files)))
     run.rng("order").shuffle(order)
+    most = {lang.casefold(): number for lang, number in most.items()}  # sets of code write Python, python
     taken: Counter[str] = Counter()
     numbers = []
     for number in order:
-        lang = files[number].lang
+        lang = files[number].lang.casefold()
         if taken[lang] < most.get(lang, len(files)):
             taken[lang] += 1
             numbers.append(number)
