@@ -156,6 +156,11 @@ async def test_a_text_that_is_not_entailed_by_its_passage_is_dropped_and_the_oth
     assert nli.questions[0].texts == [" Yes", " No"]
 
 
+async def test_of_a_question_and_its_answer_the_answer_alone_can_be_the_hypothesis():
+    _, nli, _ = await made(texts(1), joined_hypothesis=False)
+    assert text_of(nli.questions[0]).endswith("Hypothesis: Because of thing0.\nEntailed:")
+
+
 @pytest.mark.parametrize(("yes", "threshold", "kept"), [(0.5, 0.5, 1), (0.49, 0.5, 0), (0.7, 0.71, 0), (0.0, 0.0, 1)])
 async def test_the_threshold_of_faithfulness_is_a_parameter(yes, threshold, kept):
     assert genie.settings({})["nli_threshold"] == 0.5
@@ -229,6 +234,8 @@ def test_a_header_of_an_article_and_words_that_only_look_like_surroundings_stay(
     )
     assert to_markdown(page).split() == ["A", "B", "C", "D"]
     assert to_markdown("a < b and <b>c") == "a < b and <b>c"
+    shown = "# Tags\n\nWrite `<p>` or\n\n```\n<div>\n\n  x\n```\n\nand be done."
+    assert to_markdown(shown) == shown  # a text about HTML is none
 
 
 @pytest.mark.parametrize(
@@ -251,6 +258,7 @@ def test_a_long_section_is_split_between_paragraphs_and_a_long_paragraph_between
     text = "# A\n\nOne two three.\n\nFour five.\n\nSix seven eight. Nine ten. Elf.\n\nZwölf."
     assert split(text, 5) == ["# A\n\nOne two three.", "Four five.", "Six seven eight. Nine ten.", "Elf.\n\nZwölf."]
     assert split(text, 400) == [text]
+    assert split("雪是白的。冰是硬的。", 5) == ["雪是白的。", "冰是硬的。"]  # each sign is a word
 
 
 async def test_passages_are_as_long_as_the_parameter_says():

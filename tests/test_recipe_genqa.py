@@ -103,6 +103,19 @@ async def test_uniform_prompts_carry_no_index_and_static_ones_ask_for_no_list():
             )
             if kind.startswith("static"):
                 assert not re.search(r"\d|\blist", prompt)
+            else:
+                assert "it must not ask about the subtopic itself" in prompt
+
+
+async def test_every_prompt_but_the_static_one_forbids_to_name_what_the_question_comes_from():
+    for kind, said in (
+        ("static-conditional", 'the name "bees" must not be in the question'),
+        ("generator-conditional", "Do not name the subtopic in the question."),
+        ("generator-nested", "Use no word of the subtopic's name in the question."),
+        ("generator-uniform", "Use no word of the subtopic's name in the question."),
+    ):
+        await made(kind, 1, model := writer(), topics=["bees"])
+        assert said in model.prompts[0]
 
 
 async def test_conditional_prompts_name_a_topic_that_is_drawn_from_the_list():
@@ -135,7 +148,7 @@ async def test_the_lengths_of_the_lists_can_be_chosen():
 
 async def test_every_prompt_ends_with_one_of_six_boosters():
     model = writer()
-    await run(genqa, generator=model, units=80)
+    await run(genqa, generator=model, units=200, kinds=list(KINDS))
     ends = Counter(prompt.rpartition("\n\n")[2] for prompt in model.prompts)
     assert set(ends) == {booster.text for booster in BOOSTERS}
     assert len(BOOSTERS) == 6
@@ -210,6 +223,25 @@ def test_the_last_question_of_a_reply_is_meant_and_what_came_before_is_thrown_aw
     text = "1. A\nQuestion: a draft?\nAnswer: no\n\n**Question:** The real one?\n\n**Answer:** Yes.\nIn 2 steps."
     assert read_rounds(text, dialog=False) == ["The real one?", "Yes.\nIn 2 steps."]
     assert read_rounds("Question: a?\nAnswer: b\nquestion: c?\nanswer: d", dialog=True) == ["a?", "b", "c?", "d"]
+
+
+HEADED = "Subtopic: Blue glass\n\n## Question\nWhy does it break?\n\n**Answer**\nIt is brittle."
+
+
+@pytest.mark.parametrize("kind", LISTS)
+async def test_marks_that_stand_alone_on_their_line_need_no_colon(kind):
+    done = await made(kind, 1, Scripted([HEADED]))
+    assert (done.rows[0].subtopic, said(done.rows[0])) == (
+        "Blue glass",
+        [("user", "Why does it break?"), ("assistant", "It is brittle.")],
+    )
+    done = await made(kind, 1, Scripted([HEADED]), splits={"dialog": 1})
+    assert [reject.reason for reject in done.rejects] == ["one_round"]
+    again = f"{HEADED}\n\n## Question\nAnd what bends?\n\n## Answer\nLead."
+    done = await made(kind, 1, Scripted([again]), splits={"dialog": 1})
+    assert [text for _, text in said(done.rows[0])] == [
+        "Why does it break?", "It is brittle.", "And what bends?", "Lead.",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -301,6 +333,9 @@ def test_a_whole_name_counts_for_the_conditional_kinds_and_any_word_that_says_so
         ("1. X\n2. Y\n1. A\n2. B\n", 2, 2, "B"),
         ("1. A\n", 2, 1, None),
         ("1. A\n2. B\n", 2, 0, None),
+        ("Subtopic 1: A\nSubtopic 2: B\nSubtopic 3: C\n", 3, 2, "B"),
+        ("Subtopic 1: A\nSubtopic 2: B\nSubtopic: A\n", 2, 2, "A"),
+        ("Subtopic 1: A\nSubtopic 2: B\n", 2, 0, None),
         ("Subtopics: A, B\n", 2, 1, None),
         ("Subtopic: **.**\n", 1, 1, None),
     ],
@@ -312,6 +347,19 @@ def test_the_subtopic_is_read_as_stated_or_else_from_the_last_list(before, count
             chosen_subtopic(text, count, number)
     else:
         assert chosen_subtopic(text, count, number) == found
+
+
+@pytest.mark.parametrize("before", ["1. A\n2. B\n", "Subtopic: B\n"])
+@pytest.mark.parametrize("answer", ["1. X\n2. Y", "Subtopic: X"])
+def test_of_a_dialog_the_subtopic_stands_before_the_first_question_and_not_in_an_answer(before, answer):
+    text = f"{before}Question: Why?\nAnswer: So:\n{answer}\nQuestion: And?\nAnswer: No."
+    assert chosen_subtopic(text, 2, 2, dialog=True) == "B"
+
+
+async def test_of_a_dialog_the_subtopic_is_kept_that_stands_before_it():
+    listed = "Subtopic: B\nQuestion: Why?\nAnswer: So:\nSubtopic: X\nQuestion: And?\nAnswer: No."
+    done = await made("generator-nested", 1, Scripted([listed]), splits={"dialog": 1})
+    assert [row.subtopic for row in done.rows] == ["B"]
 
 
 async def test_the_row_names_the_subtopic_and_a_reply_that_tells_none_is_dropped():
@@ -364,8 +412,11 @@ async def test_a_failed_half_of_general_is_a_reject(answer, question, reason, ca
 
 
 async def test_general_is_refused_without_a_second_model_and_left_out_by_default():
-    with pytest.raises(BadInput, match="unprompted"):
-        await run(genqa, generator=writer(), units=1, splits={"general": 1})
+    model = writer()
+    for odds in ({"general": 1}, {"general": 0.01, "math": 1}):  # also where another split is drawn first
+        with pytest.raises(BadInput, match="unprompted"):
+            await run(genqa, generator=model, units=1, splits=odds)
+    assert not model.questions
     second = Scripted([])
     await run(genqa, generator=writer(), unprompted=second, units=40)
     assert not second.questions

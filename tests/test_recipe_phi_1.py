@@ -44,6 +44,8 @@ async def test_the_judge_sees_the_sample_only_and_a_classifier_on_embeddings_spe
     shown = [code_in(question) for question in models["judge"].questions]
     assert len(shown) == len(set(shown)) == 12
     assert shown != [file["text"] for file in FILES[:12]]  # at random
+    other = (await filtered(judge_sample=12, seed=1))[1]["judge"].questions
+    assert {code_in(question) for question in other} != set(shown)
     embedded = [text for question in models["embedder"].questions for text in question.texts]
     assert sorted(embedded) == sorted(file["text"] for file in FILES)
     assert [row.text for row in done.rows] == [file["text"] for file in FILES if "lesson" in file["text"]]
@@ -77,6 +79,24 @@ async def test_a_file_is_kept_from_the_threshold_on(threshold, kept):
         even = iter(["high", "low"] * 50)
         exactly = done.rows[0].quality
         assert len((await run(phi_1, FILES, threshold=exactly, concurrency=1, **models)).rows) == kept
+
+
+async def test_the_forest_has_as_many_trees_as_asked_for_and_grows_anew_with_another_seed():
+    async def qualities(**options):
+        models = {
+            "judge": judge(lambda q: f"Educational value: {'high' if int(code_in(q)[-1]) % 3 else 'low'}"),
+            "embedder": Scripted(lambda q: [float(q.texts[0].rpartition(" = ")[2])]),
+        }
+        done = await run(phi_1, FILES, threshold=1e-6, **models, **options)
+        said = {row.text: row.quality for row in done.rows}
+        return said | {reject.candidate["text"]: reject.candidate["quality"] for reject in done.rejects}
+
+    two = await qualities(trees=2)
+    assert len(two) == 30
+    assert set(two.values()) == {0.0, 0.5, 1.0}
+    assert two != await qualities(trees=2, seed=1)
+    assert len(set((await qualities()).values())) > 3
+    assert phi_1.parameters["trees"].default == 100
 
 
 @pytest.mark.parametrize(
@@ -305,6 +325,12 @@ async def test_the_same_exercise_leaves_once_whatever_its_layout_and_comments():
     assert [r.reason for r in done.rejects] == ["duplicate"]
 
 
+async def test_an_exercise_that_is_nested_too_deeply_to_be_written_anew_is_compared_as_it_stands():
+    deep = function("f", body=f"    return {'+'.join(['1'] * 600)}\n")
+    done = await run(phi_1_exercises, generator=Scripted([deep, deep]), function_names=["f"], units=2)
+    assert (len(done.rows), [r.reason for r in done.rejects]) == (1, ["duplicate"])
+
+
 async def test_names_that_cannot_be_are_refused_and_calls_are_sampled_as_asked_for():
     for bad in (["a b"], ["class"], ["f", ""], []):
         with pytest.raises(BadInput, match="function_names"):
@@ -373,6 +399,11 @@ async def test_an_exercise_with_thirteen_words_of_a_problem_in_a_row_is_flagged(
     assert [(r.reason, r.details) for r in done.rejects] == [("ngram_overlap", {"benchmark": "humaneval"})] * flagged
     assert len(done.rows) == 2 - flagged
     assert done.calls == 0
+
+
+async def test_words_of_the_solution_count_like_those_of_the_docstring():
+    row = exercise(body='    return "if i != j and abs(a - b) < threshold: return True, return False"\n')
+    assert not (await run(phi_1_decontaminate, [row], benchmarks=BENCHMARK, ngram=10)).rows
 
 
 async def test_how_many_words_in_a_row_count_can_be_set():

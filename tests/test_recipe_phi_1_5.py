@@ -91,6 +91,14 @@ async def test_without_web_text_the_shipped_documents_inspire():
     assert {row.web_sample_id for row in done.rows} <= {f"documents-{n}" for n in range(len(whole))}
 
 
+async def test_web_texts_without_a_word_are_passed_over_and_none_with_words_is_refused():
+    model = writer()
+    await run(phi_1_5, generator=model, web=[{"text": " \n"}, WEB[0], {"text": ""}], topics=TOPICS, units=10)
+    assert {sample_in(question) for question in model.questions} == {WEB[0]["text"]}
+    with pytest.raises(BadInput, match="no row of web holds any text"):
+        await run(phi_1_5, generator=model, web=[{"text": " "}], topics=TOPICS, units=1)
+
+
 async def test_forms_can_be_chosen():
     done = await run(phi_1_5, generator=writer(), topics=TOPICS, units=6, forms=["dialogue"])
     assert {row.form for row in done.rows} == {"dialogue"}
@@ -213,6 +221,7 @@ async def test_other_shares_take_the_place_of_the_variants():
         ({"phi1": texts("phi1", 20), "total_rows": 50}, "takes 40 of 'synthetic', and there are 9"),
         ({"shares": {"books": 1}}, "shares of books; known are synthetic"),
         ({"shares": {"synthetic": 0}}, "at least one must be above 0"),
+        ({"shares": {"synthetic": 1, "phi1": -1}}, "shares"),
         ({"variant": "phi-2"}, "variant"),
         ({"total_rows": 0}, "total_rows"),
     ],

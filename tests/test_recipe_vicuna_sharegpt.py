@@ -125,8 +125,10 @@ async def test_a_blocked_word_counts_also_behind_the_end_and_words_can_be_chosen
     assert [row.messages[0].content for row in done.rows] == ["What is ChatGPT?"]
 
 
-async def test_an_answer_that_is_the_sites_limit_drops_the_chat_and_a_question_about_it_does_not():
-    done = await cleaned(chat("What is snow?", f"{RATE_LIMIT} x"), chat(f"{RATE_LIMIT} Why?", "Because of the load."))
+@pytest.mark.parametrize("shown", ["{} x", '<div class="m"><p>{}</p></div>'])
+async def test_an_answer_that_is_the_sites_limit_drops_the_chat_and_a_question_about_it_does_not(shown):
+    limit, asked = chat("What is snow?", shown.format(RATE_LIMIT)), chat(f"{RATE_LIMIT} Why?", "Because of the load.")
+    done = await cleaned(limit, asked)
     assert [reason for reason, _ in reasons(done)] == ["rate_limit"]
     assert len(done.rows) == 1
 
@@ -154,6 +156,7 @@ async def test_a_block_of_code_with_its_button_becomes_fenced_code_with_its_lang
     [
         ("<p>2 / 3</p><p>One half is 1 / 2 here.</p>", "One half is 1 / 2 here."),
         ("12 / 13 Yes.", "Yes."),
+        ("Half is 1 / 2 here.", "Half is 1 / 2 here."),
         ("<p>A</p><p>Copy120 chars / 21 words</p><p>B</p>", "A\n\n\n\nB"),
         ("<pre><button>Copy code</button></pre><p>A</p>", "A"),
         ("<pre><span>bash</span><button>Copy code</button><code>\n</code></pre>A", "A"),
@@ -174,6 +177,15 @@ def test_html_becomes_markdown_without_the_buttons_and_counters_of_the_page(shar
 def test_code_of_two_blocks_is_not_run_together():
     plain, other = "<pre><code>plain\n</code></pre>", "<pre>js<button>Copy code</button><code>let x\n</code></pre>"
     assert to_markdown(f"{plain}<p>and</p>{other}", escape=True) == "```\nplain\n```\n\nand\n\n```js\nlet x\n```"
+
+
+TABS = "\t" * 300_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("value", ["```" + "x" * 300_000, f"<pre>pythonCopy codex{TABS}y</pre>"])
+def test_a_long_line_and_a_long_run_of_tabs_cost_no_more_than_their_length(value):
+    assert to_markdown(value, escape=True).startswith("```")
 
 
 async def test_signs_of_markdown_are_escaped_outside_of_code_unless_that_is_turned_off():
@@ -201,9 +213,11 @@ async def test_copies_by_id_and_by_the_first_pair_are_dropped_and_the_first_stay
     same_id = chat("What is ice?", "Frozen water too.", chat_id="a")
     same_pair = chat("What is snow?", "<strong>Frozen</strong> water.", "And?", "No more.", chat_id="b")
     no_id = [chat("What is fog?", "Water in the air.", chat_id=""), chat("What is dew?", "Water on the grass.")]
-    done = await cleaned(first, same_id, same_pair, *no_id)
+    other_answer = chat("What is fog?", "A cloud on the ground.")
+    done = await cleaned(first, same_id, same_pair, *no_id, other_answer)
     assert reasons(done) == [("duplicate_id", {"chat_id": "a"}), ("duplicate_value", {})]
-    assert [row.messages[0].content for row in done.rows] == ["What is snow?", "What is fog?", "What is dew?"]
+    asked = ["What is snow?", "What is fog?", "What is dew?", "What is fog?"]
+    assert [row.messages[0].content for row in done.rows] == asked
     assert [row.piece_id.partition("_")[0] for row in done.rows] == [
         "a",
         *(row.lineage.parents[0] for row in done.rows[1:]),
@@ -380,11 +394,11 @@ async def test_a_replay_gives_the_same_rows_and_tells_no_language_anew():
     assert all(row.lineage.parents for row in done.rows)
 
 
-async def test_a_file_without_the_column_is_refused_and_an_empty_set_gives_only_the_identity():
+async def test_a_file_without_the_column_is_refused_and_where_no_chat_is_left_there_is_only_the_identity():
     with pytest.raises(BadInput, match="conversations"):
         await run(vicuna_sharegpt, [{"messages": []}])
-    done = await cleaned(chat())
-    assert not done.rows
+    done = await run(vicuna_sharegpt, [chat()])
+    assert [row.piece_id for row in done.rows] == [f"identity-{number}_0" for number in range(6)]
 
 
 async def test_ids_are_read_from_a_column_of_the_name_id():

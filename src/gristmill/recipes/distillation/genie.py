@@ -27,7 +27,7 @@ from gristmill.ops.ask import Bad
 from gristmill.ops.html import markdown
 from gristmill.ops.html import require as require_html
 from gristmill.ops.prompts import Prompt
-from gristmill.ops.text import chunks
+from gristmill.ops.text import chunks, words
 
 Task = Literal["long-form-qa", "summarization", "information-extraction"]
 
@@ -68,6 +68,7 @@ VERDICTS = (" Yes", " No")
 IS_HTML = re.compile(r"<(!doctype|html|body|main|article|section|div|p|h[1-6]|table|ul|ol)\b[^>]*>", re.IGNORECASE)
 NO_CONTENT = ("nav", "aside", "script", "style", "noscript", "template", "form", "iframe", "svg")
 ROLES = {"navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar"}
+IN_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 BLOCKS = ["header", "footer", "main", "figure", "figcaption", "details", "summary", "address", "hgroup"]
 BOXES = ("div", "section", "ul", "ol", "table", "td")
 AROUND = re.compile(
@@ -114,6 +115,7 @@ async def genie(
     few_shot: Annotated[int, Meta(ge=1)] = 4,
     samples_per_passage: Annotated[int, Meta(ge=1)] = 1,
     nli_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5,
+    joined_hypothesis: bool = True,
     reward_threshold: float = 0.5,
     max_passage_words: Annotated[int, Meta(ge=1)] = 400,
     temperature: float = 0.7,
@@ -124,9 +126,9 @@ async def genie(
     A page is cleared of what stands around its text, becomes Markdown and is split along its headings; a text likewise.
     A model that has seen one line of instruction and four solved examples goes on with each passage: it makes up the
     question as well as its answer. Three filters follow. Format: all fields are there. Faithfulness: a model of natural
-    language inference finds the text entailed by the passage alone (of a question and its answer: both, joined).
-    Quality: a reward model likes the text. (Yehudai et al. 2024, "Genie", arXiv:2401.14367, sections 2 and 3;
-    generators: Falcon-40B, Llama-2-70B.)
+    language inference finds the text entailed by the passage alone. Quality: a reward model likes the text. (Yehudai et
+    al. 2024, "Genie", arXiv:2401.14367, sections 2 and 3. Not confirmed: the generators, Falcon-40B and Llama-2-70B, and
+    the marks of the fields of a summary and of an extraction.)
 
     Here a page is read as it was saved; scripts are not run. A `header` or `footer` inside an `article` or a `main`
     belongs to the text. HTML needs the extra `html`.
@@ -141,6 +143,8 @@ async def genie(
         few_shot: demonstrations in a prompt, all that there are of the task.
         samples_per_passage: continuations that are asked for.
         nli_threshold: the probability of Yes from which on a text is faithful. Not confirmed.
+        joined_hypothesis: of a question and its answer both, joined, have to be entailed; else the answer alone. Not
+            confirmed.
         reward_threshold: the reward from which on a text is good.
         max_passage_words: of a passage; longer sections are split between paragraphs. Not confirmed.
         temperature: of the generator. Not confirmed.
@@ -175,7 +179,7 @@ async def genie(
         fields = read_example(reply, FIELDS[task])
         question = fields[0] if first == "question" else instruction
         text = fields[-1]
-        faithfulness = await entailed(nli, passage, " ".join(fields))
+        faithfulness = await entailed(nli, passage, " ".join(fields) if joined_hypothesis else text)
         if faithfulness < nli_threshold:
             raise Bad("not_entailed", faithfulness=faithfulness)
         rated = await reward.reward([user(question), assistant(text)]) if reward else None
@@ -243,9 +247,9 @@ async def entailed(nli: Choose, premise: str, hypothesis: str) -> float:
 
 
 def to_markdown(text: str) -> str:
-    """A page's text as Markdown; a text that is no HTML as it is. Raises Bad("parser_error"), or BadInput without the
-    extra `html`."""
-    if not IS_HTML.search(text):
+    """A page's text as Markdown; a text that is no HTML as it is, also one whose code shows some. Raises
+    Bad("parser_error"), or BadInput without the extra `html`."""
+    if not IS_HTML.search(IN_CODE.sub("", text)):
         return text
     require_html()
     return markdown(without_surroundings(text), escape=False, headings="atx")
@@ -313,4 +317,4 @@ def pieces(section: str, max_words: int) -> list[str]:
 
 
 def count(text: str) -> int:
-    return len(text.split())
+    return len(words(text))  # not what stands between blanks: a Chinese text has none

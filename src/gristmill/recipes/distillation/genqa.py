@@ -88,8 +88,9 @@ NUMBERED = ("generator-conditional", "generator-nested")
 DEFAULT_SPLITS: tuple[Split, ...] = (
     "academic", "mmlu", "multiple_choice", "writing", "task", "code", "math", "dialog",
 )  # fmt: skip
-QUESTION = re.compile(r"^[*_#>` \t]*question[*_]{0,3}:", re.IGNORECASE | re.MULTILINE)
-STATED = re.compile(r"^\W*(?:chosen |selected )?subtopic(?: \d+)?\W*?[:–—-]\W*(.+)$", re.IGNORECASE | re.MULTILINE)
+QUESTION = re.compile(r"^[*_#>` \t]*question[*_]{0,3}(?::|[ \t]*$)", re.IGNORECASE | re.MULTILINE)
+"""Where a question begins: the same marks as `sections` finds."""
+STATED = re.compile(r"^\W*(?:chosen |selected )?subtopic(?: (\d+))?\W*?[:–—-]\W*(.+)$", re.IGNORECASE | re.MULTILINE)
 
 Odds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -161,17 +162,15 @@ async def genqa(
 
     Rejects: `empty`, `truncated`, `missing_section` (without "Question:" or "Answer:"; details: section),
         `empty_section`, `one_round` (of a dialog), `no_subtopic` (the model neither states one nor lists it),
-        `names_subtopic` (details: subtopic, words: of a nested or uniform kind any word but such as "the", else the
-        whole name), `duplicate`.
+        `names_subtopic` (of a dialog its first question; details: subtopic, words: of a nested or uniform kind any word
+        but such as "the", else the whole name), `duplicate`.
     """
     odds = splits or dict.fromkeys(DEFAULT_SPLITS, 1.0)
+    if odds.get("general") and unprompted is None:
+        raise BadInput('genqa: the split "general" needs a model to be sent an empty prompt: --model unprompted=...')
     split = run.draw("split", list(odds), weights=list(odds.values()))
     sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens_reply}
-    if split == "general":
-        if unprompted is None:
-            raise BadInput(
-                'genqa: the split "general" needs a model to be sent an empty prompt: --model unprompted=...'
-            )
+    if split == "general" and unprompted is not None:
         reply = await unprompted.chat("", **sampling)
         try:
             answer = complete_reply(reply)
@@ -208,7 +207,7 @@ async def genqa(
         said = read_rounds(complete_reply(reply), dialog=split == "dialog")
         subtopic = topic if conditional else ""
         if kind.startswith("generator"):
-            subtopic = chosen_subtopic(reply.text, subtopics, number)
+            subtopic = chosen_subtopic(reply.text, subtopics, number, dialog=split == "dialog")
         if named := names(said[0], subtopic, whole=conditional):
             raise Bad("names_subtopic", subtopic=subtopic, words=named)
     except Bad as bad:
@@ -237,18 +236,23 @@ def read_rounds(text: str, *, dialog: bool) -> list[str]:
     return found
 
 
-def chosen_subtopic(text: str, count: int, number: int) -> str:
+def chosen_subtopic(text: str, count: int, number: int, *, dialog: bool = False) -> str:
     """What the model took: as it states it before the question; else, of a list of `count`, the one with the number.
 
     Args:
         number: as the prompt said it; 0 where the model was to choose.
+        dialog: it stands before the first question, as answers have lists of their own; else before the last, as
+            drafts may have stood before.
 
     Raises:
         Bad: `no_subtopic`.
     """
-    before = text[: [match.start() for match in QUESTION.finditer(text)][-1]]
-    if stated := STATED.findall(before):
-        found = strip_numbering(stated[-1]).strip('*_`"“”. \t')
+    before = text[: [match.start() for match in QUESTION.finditer(text)][0 if dialog else -1]]
+    stated = STATED.findall(before)
+    if len(stated) > 1:  # "Subtopic 1: ..." with another number than was asked for is an item of a list written so
+        stated = [(at, name) for at, name in stated if not at or int(at) == number]
+    if stated:
+        found = strip_numbering(stated[-1][1]).strip('*_`"“”. \t')
     else:
         items = listed(before)[-count:]
         found = items[number - 1] if number and len(items) == count else ""

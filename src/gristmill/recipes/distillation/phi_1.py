@@ -63,9 +63,9 @@ async def phi_1(
 
     The judge says of a random sample whether the educational value for a beginner is high or low. A random forest
     learns that from embeddings and speaks on all files, those of the sample too; only it decides. (Gunasekar et al.
-    2023, "Textbooks Are All You Need", arXiv:2306.11644, section 2.1. Paper: 35 million files of The Stack and
-    StackOverflow, deduplicated, become 6 billion tokens.) Exact copies go; near ones are dropped by the step
-    `near-duplicates` before this one.
+    2023, "Textbooks Are All You Need", arXiv:2306.11644, section 2.1. Paper: files of The Stack and StackOverflow,
+    deduplicated, about 35 million (not confirmed), become 6 billion tokens. The judge's prompt is not published.) Copies
+    go, also where only capitals or white space differ; near ones are dropped by the step `near-duplicates` before this one.
 
     phi-1-base is pre-trained on these files and `phi-1-textbooks` together, then fine-tuned on `phi-1-exercises`.
 

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import AsyncIterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gristmill import Chat, Document, Rows, Run, recipe
+from gristmill import BadInput, Chat, Document, Rows, Run, recipe
 from gristmill import recipes as home
 from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.benchmarks import BenchmarkItem, Benchmarks, benchmarks_of, normal
@@ -88,7 +88,7 @@ async def phi_1_5(
     The report publishes neither topics nor prompts and does not name the generator.
 
     Args:
-        web: texts that inspire. 12 short ones ship, enough to see it work.
+        web: texts that inspire; empty ones are passed over. 12 short ones ship, enough to see it work.
         benchmarks: items of tests that no text may share words with.
         topics: to write about, each once before any twice. 60 ship.
         forms: of text, drawn with equal odds. Others than "textbook" are not confirmed.
@@ -102,7 +102,9 @@ async def phi_1_5(
     """
     topic = run.turn("topic", list(dict.fromkeys(topics or shipped_topics())))
     form = run.draw("form", forms)
-    samples = web if web is not None else shipped_samples()
+    samples = with_text(web) if web is not None else shipped_samples()
+    if not samples:
+        raise BadInput("phi-1-5: no row of web holds any text; leave it out for the documents that ship")
     source = run.draw("web_sample", samples)
     words = source.text.split()
     start = run.draw("web_sample_start", range(max(1, len(words) - web_sample_words + 1)))
@@ -130,6 +132,11 @@ async def phi_1_5(
 @cache
 def shipped_topics() -> list[str]:
     return (home.DATA / "common_sense_topics.txt").read_text(encoding="utf-8").splitlines()
+
+
+@lru_cache(maxsize=1)
+def with_text(web: Rows[Document]) -> Sequence[Document]:
+    return [document for document in web if document.text.strip()]
 
 
 @cache

