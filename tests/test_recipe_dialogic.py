@@ -175,6 +175,7 @@ async def test_a_slot_that_is_not_legal_and_a_placeholder_are_taken_out(annotati
         ("on the same day", "day", "friday", False),
         ("in the center", "area", "centre", True),
         ("some italien food", "food", "italian", True),
+        ("some itelion food", "food", "italian", False),
         ("a guest house", "kind", "guesthouse", True),
         ("a swiming pool", "kind", "swimming pool", True),
         ("in the west", "area", "east", False),
@@ -256,6 +257,25 @@ async def test_a_prediction_that_cannot_be_read_is_put_aside_and_the_model_write
         ("unread_prediction", {"of": "state", "turn": 1}),
     ]  # fmt: skip
     assert [(one.aspn, one.resp) for one in done.rows[0].turns] == [("[general] [greet]", "Hello."), ("[general] [greet]", "Hm.")]  # fmt: skip
+
+
+async def test_of_a_prediction_that_was_cut_only_whole_values_of_the_state_count():
+    auxiliary = helper(
+        state=[
+            Reply("[restaurant] area is east , food is indi", finish="length"),
+            Reply("[hotel] stars", finish="length"),
+        ],
+        act=[Reply("[restaurant] [inform] na", finish="length"), "[restaurant] [inform] name"],
+        response=[Reply("[value_name] is in", finish="length")],
+    )
+    said = ["restaurant] people is 2): We are two, in the east, for indi pop.", "hotel]): Hm."]
+    _, done = await made(model(said, [GOING_ON, " Try it."]), auxiliary=auxiliary, max_turns=2)
+    assert states(done)[0] == "[restaurant] people is 2 , area is east"
+    assert [one.resp for one in done.rows[0].turns] == ["Where?", "Try it."]
+    assert [(r.reason, r.details) for r in done.rejects] == [
+        ("unread_prediction", {"of": "act", "turn": 0}), ("unread_prediction", {"of": "response", "turn": 0}),
+        ("unread_prediction", {"of": "state", "turn": 1}),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -366,6 +386,16 @@ async def test_substitute_keeps_the_slots_and_drop_takes_up_to_two_away_in_each_
         assert {len(values) for row in done.rows for values in row.planned_goal.values()} == counts
 
 
+async def test_drop_takes_two_slots_away_at_most():
+    slots = [f"slot {number}" for number in range(6)]
+    long = {**DINNER, "goal": {"museum": dict.fromkeys(slots, "x")}}
+    ontology = [*ONTOLOGY, *({"domain": "museum", "slot": slot, "values": ["y"]} for slot in slots)]
+    done = await run(
+        dialogic, [long, long], generator=model(), ontology=ontology, goal_mode="drop", augment_times=20, max_turns=1
+    )
+    assert {len(row.planned_goal["museum"]) for row in done.rows} == {4, 5, 6}
+
+
 async def test_unlike_dialogues_are_combined_more_often_the_lower_the_temperature():
     like = {**DINNER, "goal": {"restaurant": {"food": "thai", "area": "north", "people": "2"}, "hotel": {"stars": "4"}}}
     mixed = {
@@ -389,6 +419,7 @@ async def test_unlike_dialogues_are_combined_more_often_the_lower_the_temperatur
         drawn = [row.lineage.draws["partner"] for row in done.rows[::3]]
         night = done.rows[2].lineage.parents[0]  # the third seed begins the third dialogue
         partners[temperature] = drawn.count(night) / len(drawn)
+    await run(dialogic, seeds, generator=model(), ontology=ONTOLOGY, max_turns=1, combine_temperature=0.0001)
     assert partners[0.2] > 0.8  # exp(5 * 11 / 12) to exp(5 * 0.4): 0.93
     assert partners[100.0] < 0.75
 
@@ -522,7 +553,7 @@ def test_annotations_are_read_as_they_are_written():
 
 
 @pytest.mark.proof("dialogic", 4)
-@pytest.mark.parametrize("farewell", ["[bye]", "[welcome]"])
+@pytest.mark.parametrize("farewell", ["[bye]", "[welcome]", "[Bye]"])
 async def test_a_dialogue_does_not_end_while_a_domain_of_its_goal_was_not_mentioned(farewell):
     said = ["restaurant] food is indian): Indian.", "general]): Thanks.", "hotel] stars is 3): And 3 stars."]
     ending = f"general] {farewell}): So long."
@@ -565,6 +596,13 @@ async def test_the_database_is_asked_with_all_that_is_required_and_answers_with_
     assert done.rows[0].turns[0].db == bucket
 
 
+async def test_the_database_is_asked_with_what_earlier_turns_required_too():
+    said = ["restaurant] area is east): In the east.", "restaurant] food is italian): Italian."]
+    rows = [*DATABASE, {"domain": "restaurant", "properties": {"food": "italian", "area": "centre"}}]
+    _, done = await made(model(said), max_turns=2, database=rows)
+    assert [one.db for one in done.rows[0].turns] == ["[db_3]", "[db_1]"]
+
+
 async def test_without_a_database_of_ones_own_ontology_nothing_is_found():
     _, done = await made(model(["restaurant] food is indian): Indian."]), max_turns=1)
     assert done.rows[0].turns[0].db == "[db_nores]"
@@ -575,12 +613,21 @@ async def test_without_a_database_of_ones_own_ontology_nothing_is_found():
 # -- seeds, and the engine's promises
 
 
+def one_slot(domain, slot, value):
+    return {"domain": domain, "slot": slot, "values": [value]}
+
+
 @pytest.mark.parametrize(
     ("seeds", "options", "message"),
     [
         ([DINNER], {}, "1 seed dialogues are too few, a prompt shows 2"),
         (SEEDS, {"k_shot": 3}, "2 seed dialogues are too few, a prompt shows 3"),
         ([*SEEDS, {**DINNER, "goal": {"taxi": {"leave": "9:00"}}}], {}, r"\[taxi\] leave, which the ontology lacks"),
+        ([*SEEDS, {**DINNER, "goal": {**FOOD, "hotel": {}}}], {}, r"\[hotel\] without a slot"),
+        (SEEDS, {"ontology": [*ONTOLOGY, one_slot("hotel", "leaveAt", "9:00")]}, "leaveAt is '9:00' cannot be read"),
+        (SEEDS, {"ontology": [*ONTOLOGY, one_slot("Hotel", "stars", "2")]}, "Hotel.* cannot be read"),
+        (SEEDS, {"ontology": [*ONTOLOGY, one_slot("hotel", "name", "Inn, Old")]}, "'Inn, Old' cannot be read"),
+        (SEEDS, {"ontology": [*ONTOLOGY, one_slot("hotel", "name", " ")]}, "' ' cannot be read"),
         ([*SEEDS, {"goal": {}, "turns": []}], {}, "turns"),
         ([], {}, "."),
     ],

@@ -163,6 +163,35 @@ async def test_a_freeform_question_is_asked_for_by_the_number_and_answered_in_th
     assert len(done.rows) == 3  # what a model writes beyond what was asked for is left
 
 
+async def test_each_example_of_a_skill_is_what_a_call_shows():
+    _, generator, _ = await make([FREE])
+    shown = [re.findall(r"toasts question (\d)", prompt) for prompt in generator.prompts if OPEN in prompt]
+    assert shown == [["0"], ["1"], ["2"]]
+    _, generator, _ = await make([GROUNDED], contexts_per_seed=1)
+    for kind in ("Write a new text", OPEN, "Answer the question about"):
+        shown = [set(re.findall(r"notices \w+ (\d)", prompt)) for prompt in generator.prompts if kind in prompt]
+        assert {tuple(one) for one in shown} == {("0",), ("1",), ("2",)}
+
+
+async def test_each_kind_of_call_has_its_own_temperature_and_length():
+    options = {
+        "context_temperature": 0.1, "temperature": 0.2, "answer_temperature": 0.3, "max_tokens_questions": 91,
+        "max_tokens_answer": 92, "max_tokens_judgement": 93, "spellcheck": True,
+    }  # fmt: skip
+    kinds = {
+        "[UNANSWERABLE]": (0.2, 91), "Correct the spelling": (0.0, 91), "Write a new text": (0.1, 91), OPEN: (0.2, 91),
+        "Answer the": (0.3, 92),
+    }  # fmt: skip
+    _, generator, judge = await make([FREE, GROUNDED, KNOWN], contexts_per_seed=1, **options)
+    found = set()
+    for question in generator.questions:
+        kind = next(kind for kind in kinds if kind in question.messages[0].content)
+        assert (question.sampling["temperature"], question.sampling["max_tokens"]) == kinds[kind]
+        found.add(kind)
+    assert found == set(kinds)
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in judge.questions} == {(0.0, 93)}
+
+
 async def test_a_grounded_question_comes_from_new_contexts_is_judged_with_them_and_stands_behind_its_context():
     done, generator, judge = await make([GROUNDED], contexts_per_seed=2, questions_per_context=1)
     contexts = [q for q in generator.questions if "Write a new text" in q.messages[0].content]
@@ -178,6 +207,13 @@ async def test_a_grounded_question_comes_from_new_contexts_is_judged_with_them_a
         assert "stands in the text above" in judged[0]
         assert "rests on the text" in judged[1]
     assert all("Write 1 questions" in prompt for prompt in generator.prompts if OPEN in prompt)
+
+
+async def test_a_context_of_nothing_but_white_space_is_none():
+    blank = FREE | {"examples": [one | {"context": " \n"} for one in FREE["examples"]]}
+    done, generator, _ = await make([blank])
+    assert not [prompt for prompt in generator.prompts if "Write a new text" in prompt]
+    assert len(done.rows) == 6
 
 
 async def test_contexts_and_questions_that_a_leaf_has_already_are_dropped():
@@ -307,7 +343,7 @@ async def test_a_reply_without_pairs_is_rejected_with_its_reason(reply, reason):
 def test_a_verdict_is_the_last_word_on_its_test_and_a_form_that_is_repeated_is_none():
     assert verdict(Reply("Subject: NO, at first. **Subject:** YES"), "Subject")
     assert not verdict(Reply("Verdict: YES\nNo: verdict: no"), "Verdict")
-    for text in ("Verdict: YES or NO", "YES", "Verdict: maybe"):
+    for text in ("Verdict: YES or NO", "Verdict: YES/NO", 'Verdict: "YES" / "NO"', "YES", "Verdict: maybe"):
         with pytest.raises(Exception, match="unread_verdict"):
             verdict(Reply(text), "Verdict")
     assert points(Reply("Rating: 2"), 1, 3) == 2

@@ -121,6 +121,7 @@ async def test_an_instruction_that_is_none_or_copies_the_beginning_gives_no_row(
 
 async def test_how_many_words_make_a_copy_is_a_parameter():
     said = "Text 1 tells of something else"
+    assert longform.settings({})["copied_words"] == 8
     for count, kept in ((3, 0), (4, 0), (5, 1)):
         _, done = await made([document(1)], Scripted([said]), copied_words=count)
         assert len(done.rows) == kept
@@ -149,6 +150,8 @@ async def test_a_document_that_shares_words_with_an_evaluation_set_costs_no_call
     assert len(generator.questions) == len(done.rows) == 1
     _, done = await made([document(1)], evaluation=evaluation, overlap_words=14)
     assert len(done.rows) == 1
+    _, done = await made([{"text": "One two THREE."}], evaluation=[{"text": "one  two three."}], min_words=1)
+    assert (done.rows, reasons(done)) == ([], ["in_evaluation"])  # fewer words than the run, but all of it
 
 
 async def test_a_document_that_comes_twice_gives_one_row():
@@ -385,6 +388,12 @@ async def test_a_guide_states_the_true_number_of_its_steps():
         assert not re.search(r"\d", done.rows[0].instruction)
 
 
+async def test_a_title_loses_the_capital_of_its_first_word_unless_it_is_written_in_capitals():
+    for title, task in (("How To Übe", "übe"), ("DIY a Shelf", "DIY a Shelf"), ("Q&A well", "Q&A well"), ("A", "a")):
+        done = await structured({"source": "WikiHow", "title": title, "text": "Well."})
+        assert re.search(f" {re.escape(task)}[.?]", done.rows[0].instruction)
+
+
 async def test_a_structured_row_may_ask_for_the_length_that_it_has():
     row = {"source": "NIv2", "title": "Tell.", "text": "One two. Three."}
     done = await structured(row, length_share=1.0, length_units=["words"])
@@ -401,6 +410,7 @@ async def test_a_structured_row_may_ask_for_the_length_that_it_has():
         ({"source": "NIv2", "title": "Tell.", "text": " "}, "empty_document"),
         ({"source": "NIv2", "title": "Tell.", "text": "..."}, "too_short"),
         ({"source": "NIv2", "title": "Tell.", "text": "A B C D, e f"}, "in_evaluation"),
+        ({"source": "StackExchange", "title": "Why?", "question": "Is A b c, D so?", "text": "Yes."}, "in_evaluation"),
     ],
 )
 async def test_a_structured_row_that_has_no_question_or_no_answer_is_put_aside(row, reason):

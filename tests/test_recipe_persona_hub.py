@@ -16,7 +16,7 @@ from gristmill.recipes.distillation.persona_hub import (
 )
 from gristmill.recipes.distillation.persona_hub_agreement import persona_hub_agreement
 from gristmill.recipes.distillation.persona_hub_answer import persona_hub_answer
-from gristmill.recipes.distillation.persona_hub_personas import Seen, persona_hub_personas
+from gristmill.recipes.distillation.persona_hub_personas import Seen, bands, persona_hub_personas
 from gristmill.testing import Scripted, replay, run
 from gristmill.verify.values import Verdict
 
@@ -84,6 +84,8 @@ async def test_a_problem_without_its_mark_or_with_a_solution_is_dropped_and_fram
 def test_a_solution_is_seen_however_it_is_dressed(ending):
     with pytest.raises(Exception, match="has_solution"):
         written(Reply(f"{PROBLEM}\n{ending}"), "math", MARKS["math"])
+    with pytest.raises(Exception, match="has_solution"):
+        written(Reply(f"Reasoning problem: Who is it?\n{ending}"), "reasoning", MARKS["reasoning"])
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,7 @@ async def test_persona_to_persona_stops_after_six_iterations_and_each_child_know
     done, model = await collect()
     assert [row.iteration for row in done.rows] == [n for n in range(7) for _ in TEXTS]
     assert len(model.questions) == 7 * len(TEXTS)
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in model.questions} == {(0.7, 128)}
     by_id = {row.id: row for row in done.rows}
     for row in done.rows:
         if row.iteration == 0:
@@ -294,6 +297,18 @@ def test_words_are_near_from_the_threshold_on_and_meanings_above_it():
     assert len(seen.texts) == 4
 
 
+@pytest.mark.parametrize(("signature", "threshold"), [(128, 0.9), (128, 0.5), (16, 0.8), (8, 0.9)])
+def test_the_bands_find_what_is_as_near_as_the_threshold_says_whatever_it_and_the_signature_are(signature, threshold):
+    assert bands(128, 0.9) == 16
+    seen = Seen(signature, 1, threshold, 1.0)
+    for number in range(30):
+        words = [f"n{number}w{at}" for at in range(10)]
+        seen.admit(" ".join(words), [0.0])
+        with pytest.raises(Exception, match="near_duplicate"):
+            seen.admit(" ".join(words[: round(10 * threshold)]), [0.0])
+        seen.admit(" ".join(words[: round(10 * threshold) - 1]), [0.0])
+
+
 def test_shingles_of_two_words_see_the_order_and_many_personas_are_kept_apart():
     seen = Seen(128, 2, 0.9, 1.0)
     seen.admit("a b c d", [0.0])
@@ -329,6 +344,15 @@ async def test_the_relation_to_the_text_is_drawn_and_asked_for():
     assert all(row.lineage.draws["relation"] == asked[row.text] for row in done.rows)
     _, model = await collect(rows[:3], p2p_iterations=0, relations=["write"])
     assert all("likely to write this" in prompt for prompt in model.prompts)
+
+
+async def test_every_persona_is_expanded_and_compared_however_many_are_asked_about_at_once(monkeypatch):
+    monkeypatch.setattr("gristmill.recipes.distillation.persona_hub_personas.AT_ONCE", 2)
+    rows = [{"text": f"Text {n}."} for n in range(5)]
+    done, _ = await collect(rows, p2p_iterations=2)
+    assert [row.iteration for row in done.rows] == [0] * 5 + [1] * 5 + [2] * 5
+    done, _ = await collect([{"persona": "A boy at sea."}] * 5, p2p_iterations=0)
+    assert [r.reason for r in done.rejects] == ["near_duplicate"] * 4
 
 
 async def test_personas_that_are_there_already_are_taken_as_they_are_and_expanded():
@@ -404,7 +428,9 @@ async def test_a_second_call_answers_problems_and_requests_and_turns_a_tool_into
     assert [(row.instruction, row.persona, row.task) for row in done.rows] == [(r["text"], r["persona"], r["task"]) for r in rows[:5]]  # fmt: skip
     assert done.rows[4].output == "def f(): pass"
     assert done.rows[0].output.startswith("```python")
-    assert "The answer is X." in model.prompts[0]
+    assert all("The answer is X." in prompt for prompt in model.prompts[:2])
+    assert "one Python function" in model.prompts[4]
+    assert {q.sampling["temperature"] for q in model.questions} == {0.0}
     assert model.prompts[2:4] == ["T2", "T3"]
     assert [(r.reason, r.details["task"]) for r in done.rejects] == [("no_answer_wanted", task) for task in ("knowledge", "npc")]  # fmt: skip
     assert (await replay(done)).rows == done.rows
@@ -474,6 +500,22 @@ async def test_only_problems_of_mathematics_are_tested_and_numbers_may_differ_by
     assert [(r.reason, r.details) for r in done.rejects] == [("no_problem", {"task": "instruction"})]
     assert not (await agree("0.333", "", "0.334")).rows
     assert (await agree("0.333", "", "0.334", tolerance=0.01)).rows
+
+
+async def test_two_solvers_reason_in_words_and_a_third_writes_a_program_that_runs_under_a_limit_of_time():
+    words, more, coder = (
+        Scripted(["The answer is 4."]), Scripted(["The answer is 5."]), Scripted(["```python\nprint(4)\n```"])
+    )  # fmt: skip
+    sandbox = Scripted([Verdict("ok", stdout="4")])
+    models = {"first_solver": words, "second_solver": more, "programmer": coder, "sandbox": sandbox}
+    row = {"text": "How many?", "persona": "P", "task": "math"}
+    done = await run(persona_hub_agreement, [row], **models, sandbox_timeout_s=1.5)
+    assert [row.agreeing for row in done.rows] == [["first_cot", "pot"]]
+    assert ["step by step" in model.prompts[0] for model in (words, more, coder)] == [True, True, False]
+    assert ["Python program" in model.prompts[0] for model in (words, more, coder)] == [False, False, True]
+    assert all(model.prompts[0].startswith("How many?\n") for model in (words, more, coder))
+    [question] = sandbox.questions
+    assert (question.job.program.code, question.job.limits.seconds) == ("print(4)", 1.5)
 
 
 def test_the_defaults_are_those_of_the_paper():

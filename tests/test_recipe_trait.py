@@ -61,6 +61,7 @@ async def test_each_prompt_holds_problems_of_two_tasks_at_least_and_no_gold_answ
         assert "gold" not in prompt
         assert all(f"Do {task}." in prompt for task, _ in shown)
     assert set(sizes) == {2, 3, 4}
+    assert {(q.sampling["temperature"], q.sampling["max_tokens"]) for q in model.questions} == {(0.7, 2048)}
     for row in done.rows:
         assert len(row.tasks) == len(row.questions) >= 2
         assert len(row.lineage.parents) == len(row.questions)
@@ -83,6 +84,7 @@ async def test_gold_answers_are_shown_only_where_that_is_wanted():
         (passage(1), "missing_section", {"section": "Problem 2:"}),
         (passage(3), "extra_section", {"section": "Problem 3:"}),
         (f"{passage(2)}\n\nProblem 3: One more.", "extra_section", {"section": "Problem 3:"}),
+        (f"Problem 1: A first try.\n\n{passage(2)}", "extra_section", {"section": "Problem 1:"}),
         (passage(2).replace("Problem 1:", "Problem 7:"), "missing_section", {"section": "Problem 1:"}),
         (passage(2, closing="Enlightenment:"), "empty_section", {"section": "Enlightenment:"}),
         ("", "empty", {}),
@@ -104,6 +106,8 @@ async def test_a_passage_has_a_paragraph_a_problem_and_one_more_and_its_marks_ar
     assert paragraphs(Reply("Problem 1: As in Problem 3 of the book.\nEnlightenment: ä"), 1) == [
         "As in Problem 3 of the book.", "ä"
     ]  # fmt: skip
+    both = "Both take care.\nProblem 1: and a table."  # the closing paragraph may go through them once more
+    assert paragraphs(Reply(f"Problem 1: a\nProblem 2: b\nEnlightenment: {both}"), 2) == ["a", "b", both]
 
 
 async def test_problems_of_a_passage_share_their_group():
@@ -120,10 +124,10 @@ async def test_problems_of_a_passage_share_their_group():
 async def test_larger_groups_are_drawn_more_often_and_a_small_one_gives_all_it_has():
     grouped = [problem(task, n, "big") for task in ("title", "query") for n in range(10)]
     grouped += [problem(task, 0, "small") for task in ("title", "query")]
-    done, _ = await write(grouped, target=40)
-    small = [row for row in done.rows if "small" in row.text or "small" in row.questions[0]]
-    assert all(len(row.questions) == 2 for row in small)
-    assert len(done.rows) > 5 * max(1, len(small))
+    _, model = await write(grouped, target=60)
+    small = [prompt for prompt in model.prompts if "small" in prompt]
+    assert all(len(asked(prompt)) == 2 for prompt in small)
+    assert 0 < len(small) < len(model.prompts) / 4  # an eleventh; a half without regard to the sizes
 
 
 async def test_problems_without_another_task_beside_them_are_left_out_and_none_at_all_is_refused():
@@ -210,7 +214,7 @@ async def test_the_classifier_keeps_text_of_the_field_that_it_never_saw_and_drop
 async def test_what_is_kept_must_teach_something_and_nothing_else_is_judged():
     done, judge = await select()
     assert [(row.text, row.quality) for row in done.rows] == [(HELD_OUT[0]["text"], 3)]
-    assert len(judge.questions) == 2
+    assert [question.sampling["temperature"] for question in judge.questions] == [0.0, 0.0]
     assert Counter(r.reason for r in done.rejects) == {"out_of_domain": 2, "low_quality": 1}
     assert [r.details for r in done.rejects if r.reason == "low_quality"] == [{"quality": 1}]
     assert len(done.rows[0].lineage.calls) == 1
@@ -248,6 +252,9 @@ async def test_of_a_text_that_is_too_long_for_the_judge_the_beginning_is_rated()
 async def test_the_threshold_and_the_number_of_negatives_are_those_that_are_set():
     assert len((await select(threshold=0.0, min_quality=0))[0].rows) == 4
     assert (await select(threshold=1.0, min_quality=0))[0].rows == []
+    kept = (await select(min_quality=0))[0].rows
+    least = min(row.in_domain_score for row in kept)
+    assert (await select(threshold=least, min_quality=0))[0].rows == kept  # what has just the threshold is kept
     one, _ = await select(negatives_per_positive=0.01, threshold=0.0, min_quality=0)
     all_of_them, _ = await select(threshold=0.0, min_quality=0)
     assert [r.in_domain_score for r in one.rows] != [r.in_domain_score for r in all_of_them.rows]

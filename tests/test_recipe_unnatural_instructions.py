@@ -90,6 +90,8 @@ async def test_a_task_is_drawn_by_nucleus_sampling_and_its_output_is_greedy():
     assert first.sampling["stop"] == ["\nExample 5", "\nOutput:"]
     assert second.sampling["temperature"] == 0.0
     assert "top_p" not in second.sampling
+    assert second.sampling["stop"] == ["\nInstruction:", "\nExample "]
+    assert third.sampling["stop"] == ["\nOriginal:"]
     assert (third.sampling["top_p"], third.sampling["temperature"]) == (0.99, 1.0)
     assert [question.sampling["max_tokens"] for question in (first, second, third)] == [512, 512, 256]
 
@@ -247,6 +249,8 @@ async def test_a_task_without_any_wording_is_a_row_all_the_same():
         (SEEDS[:1], "1 seeds make no whole groups"),
         ([], "."),
         ([{"instruction": "Sing"}] * 3, "input"),
+        ([*SEEDS[:2], SEEDS[2] | {"instruction": " "}], "seed 3 of 3 has no instruction"),
+        ([SEEDS[0] | {"input": ""}, *SEEDS[1:3]], "seed 1 of 3 has no instruction or no input"),
     ],
 )
 async def test_seeds_that_fill_no_groups_are_refused_before_the_first_call(seeds, message):
@@ -254,6 +258,12 @@ async def test_seeds_that_fill_no_groups_are_refused_before_the_first_call(seeds
     with pytest.raises(BadInput, match=message):
         await made(generator, seeds=seeds)
     assert not generator.questions
+
+
+async def test_a_seed_without_constraints_shows_that_there_are_none():
+    rows = [SEEDS[0] | {"constraints": " "}, {name: SEEDS[1][name] for name in ("instruction", "input")}, SEEDS[2]]
+    generator, _ = await made(seeds=rows)
+    assert re.findall("Constraints: (.*)", generator.questions[0].prompt) == ["None", "None", "Form 2."]
 
 
 async def test_other_groups_make_other_prompts():

@@ -191,9 +191,10 @@ async def dialogic(
     neither the recipe runs, but it is half the method: nothing forgotten is put in, and the language model writes the
     acts as well.
 
-    Here besides: a line that was cut is asked for again. A goal is filled up with slots of the ontology where the seeds
-    have fewer; all modes give new values; `substitute`, `drop` and `random` show the dialogues nearest to the goal. The
-    buckets of the database are not confirmed. Values that a user may say are not limited to the ontology.
+    Here besides: a line that was cut is asked for again, and of a prediction that was cut only whole values of the state
+    count. A goal is filled up with slots of the ontology where the seeds have fewer; all modes give new values;
+    `substitute`, `drop` and `random` show the dialogues nearest to the goal. The buckets of the database are not
+    confirmed. Values that a user may say are not limited to the ontology.
 
     Args:
         auxiliary: predicts belief state, act and response; trained before.
@@ -227,7 +228,10 @@ async def dialogic(
     entities: Sequence[Entity] | None = database
     if ontology is None and database is None:
         entities = home.shipped("dialogic_database.jsonl", Entity)
+    refuse_what_cannot_be_read(slots)
     for seed in seeds:
+        if bare := next((domain for domain, values in seed.goal.items() if not values), None):
+            raise BadInput(f"dialogic: a seed's goal has [{bare}] without a slot: leave it out, or give it one")
         for domain, slot in pairs(seed.goal):
             if slot not in slots.get(domain, {}):
                 raise BadInput(f"dialogic: a seed's goal has [{domain}] {slot}, which the ontology lacks")
@@ -254,7 +258,9 @@ async def dialogic(
         asked = PREDICT[of](context=f"{talk.context}User: {user}", **({} if of == "state" else {"db": db}))
         reply = await helper.complete(asked, temperature=0.0, max_tokens=max_tokens_per_turn, stop=["\n"])
         text = reply.text.strip()
-        if (of == "state" and not read_pieces(text)) or (of == "act" and not ACT.fullmatch(text)):
+        if reply.truncated:  # the last value may be half of one, and half an act or a response is none
+            text = text.rpartition(",")[0] if of == "state" else ""
+        if not (read_pieces(text) if of == "state" else ACT.fullmatch(text) if of == "act" else text):
             run.reject(reply, "unread_prediction", of=of, turn=len(talk.turns))
             return ""
         return text
@@ -263,7 +269,7 @@ async def dialogic(
         """What the user says. The corrected line is in the prompt then, and the state is up to date. None where no line
         could be had."""
         at = {"of": "user", "turn": len(talk.turns)}
-        accepting = bool(talk.turns) and "[offerbook]" in talk.turns[-1].aspn
+        accepting = bool(talk.turns) and "[offerbook]" in talk.turns[-1].aspn.lower()
         begun = f"[{GENERAL}]{SEPARATOR} yes" if accepting else "["
 
         def read(reply: Reply) -> tuple[str, str]:
@@ -333,7 +339,8 @@ async def dialogic(
                 run.reject(talk.prompt.rpartition("Requirement")[2], "given_up", turns=len(talk.turns))
                 return None
             talk.turns.append(SimulatedTurn(user, bspn, db, *answer))
-            ends = "[bye]" in answer[0] or "[welcome]" in answer[0]
+            act = answer[0].lower()
+            ends = "[bye]" in act or "[welcome]" in act
             complete = ends and set(goal) <= talk.mentioned | set(talk.state)
         row = SimulatedDialogue(
             messages=[
@@ -378,7 +385,9 @@ def planned(
             others = [seed for seed in seeds if seed is not first]
             # Where some bring a further domain, one of these: a goal has two domains or three.
             others = [seed for seed in others if len(first.goal.keys() | seed.goal.keys()) > 1] or others
-            odds = [exp((1 - likeness(first.goal, seed.goal)) / temperature) for seed in others]
+            alike = [likeness(first.goal, seed.goal) for seed in others]
+            # The same odds as of exp((1 - likeness) / T), which is too large a number where T is small.
+            odds = [exp((min(alike) - each) / temperature) for each in alike]
             shown = [first, run.draw("partner", others, weights=odds)]
             offered = {
                 domain: [*dict.fromkeys(slot for seed in shown for slot in seed.goal.get(domain, {}))]
@@ -488,6 +497,18 @@ def known(ontology: Iterable[OntologySlot]) -> Ontology:
     for one in ontology:
         found.setdefault(one.domain, {})[one.slot] = one.values
     return found
+
+
+def refuse_what_cannot_be_read(slots: Ontology) -> None:
+    """Raises BadInput for a name or a value that a line of a dialogue would not give back as it is."""
+    for domain, names in slots.items():
+        for slot, values in names.items():
+            for value in values:
+                if read_pieces(written({domain: {slot: value}})) != [(domain, slot, one_line(value).lower())]:
+                    raise BadInput(
+                        f"dialogic: the ontology's [{domain}] {slot} is {value!r} cannot be read in a dialogue: domains "
+                        "are one word in small letters, slots are in small letters, and no text is empty or has a comma"
+                    )
 
 
 def pairs(state: State) -> list[tuple[str, str]]:

@@ -357,7 +357,7 @@ async def lab_instructlab(
         if item.leaf.branch == "knowledge":
             copies = await run.map(checked, [item], keep_going=True) if spellcheck else []
             return [item, *copies]
-        if not item.shown[0].context:
+        if not item.shown[0].context.strip():
             return [item]
         return await run.map(in_new_context, [item] * contexts_per_seed, keep_going=True)
 
@@ -570,7 +570,7 @@ def points(reply: Reply, low: int, high: int) -> int:
 
 def verdict(reply: Reply, test: str) -> bool:
     """Is the judge's last word on a test YES? Raises Bad where it has none."""
-    found = re.findall(rf"\b{test}\W{{0,6}}:\W{{0,6}}(YES|NO)\b(?!\W{{0,3}}or\b)", reply.text, re.IGNORECASE)
+    found = re.findall(rf"\b{test}\W{{0,6}}:\W{{0,6}}(YES|NO)\b(?!\W{{0,3}}or\b|\W{{0,2}}/)", reply.text, re.IGNORECASE)
     if not found:
         raise Bad("unread_verdict", test=test)
     return bool(found[-1].upper() == "YES")

@@ -103,7 +103,7 @@ async def longform(
     odds. What begins like its document is taken for a copy. A chat model can play the generator with "as=complete".
 
     Args:
-        evaluation: texts of evaluation sets, which no row may share a run of words with.
+        evaluation: texts of evaluation sets. No document may share a run of words with one or be one.
         min_words: of a document. Not confirmed.
         overlap_words: in a row, that make a document overlap with an evaluation set. Not confirmed.
         copied_words: an instruction that begins with as many words of the document's start, or is all of its start, is
@@ -161,14 +161,20 @@ def there_is_a_split(split: Split) -> None:
         raise BadInput("longform: a split needs odds above 0")
 
 
-def check_document(text: str, min_words: int, evaluation: Rows[BenchmarkItem] | None, overlap_words: int) -> None:
-    """Raise Bad for a document that is no answer to anything, or stands in an evaluation set."""
+def check_document(
+    text: str, min_words: int, evaluation: Rows[BenchmarkItem] | None, overlap_words: int, asked: str = ""
+) -> None:
+    """Raise Bad for a document that is no answer to anything, or that stands in an evaluation set, as what was asked may."""
     if not text.strip():
         raise Bad("empty_document")
     if (count := len(words(text))) < min_words:
         raise Bad("too_short", words=count)
-    if evaluation is not None and (found := benchmarks_of(evaluation).sharing(text, overlap_words)) is not None:
-        raise Bad("in_evaluation", benchmark=found)
+    if evaluation is not None:
+        tests = benchmarks_of(evaluation)
+        for part in (text, asked):  # an item of fewer words is found where it is the whole
+            for found in (tests.sharing(part, overlap_words), tests.equal(part)):
+                if found is not None:
+                    raise Bad("in_evaluation", benchmark=found)
 
 
 def begins_alike(instruction: str, document: str, count: int) -> bool:

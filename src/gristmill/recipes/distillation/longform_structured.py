@@ -79,7 +79,8 @@ async def longform_structured(
     NIv2, 600 of BigBench, 1,203 of BEA-GEC, 372 of Enron. The templates are not confirmed.)
 
     Args:
-        evaluation: texts of evaluation sets, which no row may share a run of words with.
+        evaluation: texts of evaluation sets. No row's text, title and question may share a run of words with one or
+            be one.
         min_words: of a text.
         overlap_words: in a row, that make a text overlap with an evaluation set. Not confirmed.
         length_share: of the instructions, that ask for a length. Not confirmed.
@@ -90,17 +91,19 @@ async def longform_structured(
         question lack what every template of the source needs), `duplicate`.
     """
     task = re.sub(r"^how to\b\s*", "", row.title.strip(), flags=re.IGNORECASE)
+    if task[:1].isupper() and not any(sign.isupper() for sign in task.partition(" ")[0][1:]):  # "DIY" stays
+        task = task[0].lower() + task[1:]
     steps = len(STEP.findall(row.text))
     values = {
         "asked": "\n\n".join(filter(None, (row.title.strip(), row.question.strip()))),
         "title": row.title.strip(),
         "question": row.question.strip(),
-        "task": task[:1].lower() + task[1:],
+        "task": task,
         "steps": str(steps) if steps > 1 else "",
     }
     usable = [template for template in TEMPLATES_OF[row.source] if all(values[gap] for gap in template.gaps)]
     try:
-        check_document(row.text, min_words, evaluation, overlap_words)
+        check_document(row.text, min_words, evaluation, overlap_words, asked=values["asked"])
         if not usable:
             raise Bad("no_question")
     except Bad as bad:

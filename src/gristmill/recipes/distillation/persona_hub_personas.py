@@ -28,8 +28,8 @@ PERSONA_TO_PERSONA = Prompt(
 Who is in a close relationship with this persona? Think of family, friends, colleagues, patients, customers, neighbours, and of people who are seldom written about. Choose one, and describe that one as a persona of its own, in one or two sentences that can be understood without the first. Reply with the new persona alone."""
 )
 LABEL = re.compile(r"\A[\W_]*(?:new\s+)?persona[*_\s]*:[*_\s]*", re.IGNORECASE)
-HASHES_PER_BAND = 8
-"""Of 128 hashes in bands of 8, a pair of similarity 0.9 shares a band with probability 0.9999."""
+MISSED = 0.001
+"""The most that the bands of a signature may miss of the pairs that are just as alike as the threshold says."""
 AT_ONCE = 1000
 """Personas that are asked about side by side: bounds the memory."""
 
@@ -54,7 +54,7 @@ async def persona_hub_personas(
     relations: Annotated[tuple[Relation, ...], Meta(min_length=1)] = ("read", "write", "like", "dislike"),
     p2p_iterations: Annotated[int, Meta(ge=0)] = 6,
     related_per_persona: Annotated[int, Meta(ge=1)] = 1,
-    minhash_signature: Annotated[int, Meta(ge=8, multiple_of=HASHES_PER_BAND)] = 128,
+    minhash_signature: Annotated[int, Meta(ge=8, multiple_of=8)] = 128,
     minhash_ngram: Annotated[int, Meta(ge=1)] = 1,
     minhash_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.9,
     embedding_threshold: Annotated[float, Meta(ge=-1, le=1)] = 0.9,
@@ -192,7 +192,7 @@ class Seen:
         self.ngram, self.jaccard, self.cosine = ngram, jaccard, cosine
         self.texts: list[str] = []
         self._hash: Callable[[], Any] = lambda: RMinHash(num_perm=signature, seed=0)
-        self._bands = RMinHashLSH(threshold=jaccard, num_perm=signature, num_bands=signature // HASHES_PER_BAND)
+        self._bands = RMinHashLSH(threshold=jaccard, num_perm=signature, num_bands=bands(signature, jaccard))
         self._vectors: Vectors = np.zeros((0, 0))
 
     def admit(self, text: str, vector: Vectors) -> None:
@@ -224,6 +224,17 @@ class Seen:
         split = tokens(normalised(text))
         last = max(0, len(split) - self.ngram)
         return {" ".join(split[at : at + self.ngram]) for at in range(last + 1)}
+
+
+def bands(signature: int, jaccard: float) -> int:
+    """Bands of a signature: as few as find all but MISSED of the pairs with this similarity, one a hash at most.
+
+    A pair of similarity s shares a band of r hashes with probability s**r. (128 hashes, 0.9: 16 bands of 8.)
+    """
+    sizes = [size for size in range(signature, 0, -1) if signature % size == 0]
+    return next(
+        (signature // size for size in sizes if (1 - jaccard**size) ** (signature // size) <= MISSED), signature
+    )
 
 
 def jaccard_of(one: set[str], other: set[str]) -> float:

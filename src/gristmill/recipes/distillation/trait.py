@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from msgspec import Meta
@@ -59,6 +59,10 @@ class TraitPassage(Document, kw_only=True):
     questions: list[str]
 
 
+ByTask = dict[str, list[TraitProblem]]
+"""Problems of a group."""
+
+
 @recipe("trait", endless=True, unique="text", seeds="trait_problems.jsonl")
 async def trait(
     problems: Rows[TraitProblem],
@@ -102,16 +106,16 @@ async def trait(
     is not confirmed: here tasks first, then a problem of each, then any others.
 
     Rejects: `missing_section` (fewer paragraphs than problems, or no closing one; details: section), `empty_section`,
-        `extra_section` (more than problems; details: section), `empty`, `truncated`, `overlap` (with a test question;
-        details: benchmark), `duplicate`; and of problems, one for all (details: problems), `no_question`, `test_problem`
-        (it is a test question, or shares words with one), `no_other_task` (its group has a single task).
+        `extra_section` (more paragraphs than problems; details: section), `empty`, `truncated`, `overlap` (with a test
+        question; details: benchmark), `duplicate`; and of problems, one for all (details: problems), `no_question`,
+        `test_problem` (it is a test question, or shares words with one), `no_other_task` (its group has a single task).
     """
     tests = Benchmarks(benchmarks or [])
 
     def in_test(text: str) -> str | None:
         return overlapping(tests, text, overlap_words)
 
-    groups: dict[str, list[TraitProblem]] = defaultdict(list)
+    groups: dict[str, ByTask] = defaultdict(lambda: defaultdict(list))
     useless: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         if not problem.question.strip():
@@ -119,13 +123,14 @@ async def trait(
         elif in_test(problem.question) is not None:
             useless["test_problem"].append(problem.question)
         else:
-            groups[problem.group.strip()].append(problem)
+            groups[problem.group.strip()][problem.task].append(problem)
     usable = []
     for group in groups.values():
-        if len({problem.task for problem in group}) > 1:
+        if len(group) > 1:
             usable.append(group)
         else:
-            useless["no_other_task"] += [problem.question for problem in group]
+            useless["no_other_task"] += [problem.question for alike in group.values() for problem in alike]
+    sizes = [sum(map(len, group.values())) for group in usable]
     for reason, questions in useless.items():  # one for all, as a reject is a candidate lost
         run.reject(questions, reason, problems=len(questions))
     if not usable:
@@ -136,7 +141,7 @@ async def trait(
         )
 
     async def write(_: int) -> TraitPassage | None:
-        group = usable[run.draw("group", range(len(usable)), weights=[len(group) for group in usable])]
+        group = usable[run.draw("group", range(len(usable)), weights=sizes)]
         count = run.draw("problem_count", range(min_problems, max_problems + 1))
         drawn = several(run, group, count)
         shown = [PROBLEM(**told(problem, number, show_answers)) for number, problem in enumerate(drawn, 1)]
@@ -177,16 +182,14 @@ def overlapping(tests: Benchmarks, text: str, overlap_words: int) -> str | None:
     return None
 
 
-def several(run: Run, group: Sequence[TraitProblem], count: int) -> list[TraitProblem]:
+def several(run: Run, group: ByTask, count: int) -> list[TraitProblem]:
     """So many problems of a group, of as many tasks as can be, in random order; all where there are not more."""
-    by_task: dict[str, list[TraitProblem]] = defaultdict(list)
-    for problem in group:
-        by_task[problem.task].append(problem)
-    tasks = run.draw("tasks", list(by_task), k=min(count, len(by_task)))
-    drawn = [run.draw("problem", by_task[task]) for task in tasks]
-    others = [problem for problem in group if problem not in drawn]
-    if count > len(drawn) and others:
-        drawn += run.draw("others", others, k=min(count - len(drawn), len(others)))
+    tasks = run.draw("tasks", list(group), k=min(count, len(group)))
+    drawn = [run.draw("problem", group[task]) for task in tasks]
+    if count > len(drawn):
+        others = [problem for alike in group.values() for problem in alike if problem not in drawn]
+        if others:
+            drawn += run.draw("others", others, k=min(count - len(drawn), len(others)))
     return drawn
 
 
@@ -206,6 +209,8 @@ def paragraphs(reply: Reply, count: int) -> list[str]:
     """The paragraphs of a passage about so many problems, the closing one last, without their marks; raises Bad."""
     text = complete_reply(reply)
     parts = sections(text, *(f"Problem {number}:" for number in range(1, count + 1)), CLOSING)
-    if extra := next((found[0].strip() for found in NUMBERED.finditer(text) if int(found[1]) > count), None):
-        raise Bad("extra_section", section=extra)
+    extra = [found for found in NUMBERED.finditer(text) if int(found[1]) > count]
+    extra += [found for part in parts[:-1] for found in NUMBERED.finditer(part)]  # the closing one may list them
+    if extra:
+        raise Bad("extra_section", section=extra[0][0].strip())
     return [BLANK.sub("\n", part) for part in parts]

@@ -150,12 +150,19 @@ async def unnatural_instructions(
             f"unnatural-instructions: {len(seeds)} seeds make no whole groups of {examples_per_group}, one a prompt: give "
             "as many as fill them, or set examples_per_group"
         )
+    if bare := next((number for number, task in enumerate(seeds, 1) if not all(key(task))), None):
+        raise BadInput(
+            f"unnatural-instructions: seed {bare} of {len(seeds)} has no instruction or no input: give it both"
+        )
     groups = [seeds[start : start + examples_per_group] for start in range(0, len(seeds), examples_per_group)]
     prompts = [
         EXAMPLES(
             demonstrations="".join(
                 DEMONSTRATION(
-                    number=number, instruction=task.instruction, input=task.input, constraints=task.constraints
+                    number=number,
+                    instruction=task.instruction,
+                    input=task.input,
+                    constraints=task.constraints.strip() or "None",
                 )
                 for number, task in enumerate(group, 1)
             ),
