@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "distillation.json", HERE / "distillation.md"
 PATIENCE = 90
 """Seconds for a run; then it is stopped, and what it made stands."""
+PATIENT = {"orca-2": 420, "scilitllm": 300}
+"""Seconds, for those that try much before they make their first row."""
 USUAL = ["--target", "2", "--max-candidates", "10"]
 OPTIONS: dict[str, list[str]] = {
     "auto-evol-instruct": ["--steps", "1", "--candidates-per-step", "2", "--mini-batch", "2", "--dev-size", "2"],
@@ -54,7 +56,7 @@ def run(name: str) -> dict[str, Any]:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            said, trouble = process.communicate(timeout=PATIENCE)
+            said, trouble = process.communicate(timeout=PATIENT.get(name, PATIENCE))
         except subprocess.TimeoutExpired:
             process.terminate()  # as Ctrl-C: it drains, and keeps what it has
             said, trouble = process.communicate(timeout=120)
@@ -106,7 +108,9 @@ def page(results: dict[str, dict[str, Any]], machine: str) -> str:
         "million parameters, cut short. Such a model writes poor rows, and often none that pass: what is shown is that the",
         "machinery works, and why what did not pass did not. What a recipe does is said by `gristmill show NAME`.",
         "",
-        f"Runs of {machine}. Stopped: at ten candidates, or when it had not ended in {PATIENCE} seconds.",
+        f"Runs of {machine}. Stopped: at ten candidates, or when it had not ended in {PATIENCE} seconds ("
+        + ", ".join(f"{name}: {seconds}" for name, seconds in PATIENT.items())
+        + ").",
         "",
         "| recipe | paper | rows | yield | rejects by reason | calls | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
