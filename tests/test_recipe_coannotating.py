@@ -127,6 +127,11 @@ async def test_an_answer_that_an_offline_replay_lacks_is_no_vote():
     again = await replay(done, model=models, settings={"task": "the mood"})
     assert again.rows == []
     assert "the journal has no answer" in again.failures[0].error
+    known = [row | {"gold": "positive"} for row in ROWS]
+    done = await run(coannotating, known, annotator=model(), people=people()[0], share=1)
+    again = await replay(done, model=models, settings={"task": "the mood"})
+    assert ["the journal has no answer" in failure.error for failure in again.failures] == [True] * 5
+    assert (again.rows, list(again.iterate("co_annotating_share"))) == ([], [])
 
 
 async def test_a_row_without_one_readable_vote_is_the_most_uncertain_and_gets_no_label_from_the_model():
@@ -329,7 +334,21 @@ async def test_people_who_skip_leave_no_label():
 
 async def test_a_run_with_people_waits_and_asks_them_only_about_the_uncertain_rows():
     done = await run(coannotating, ROWS, annotator=model(), people="people:crowd", share=0.6, allow_failures=True)
-    assert (done.exit_code, done.rows) == (4, [])
+    assert (done.exit_code, done.waiting, [row.annotator for row in done.rows]) == (4, 2, ["llm"] * 3)
+
+
+async def test_a_row_of_which_nobody_gives_a_label_costs_no_other():
+    def label(task, number):
+        if "row 4" in task.text:
+            raise Refused("no")
+        return Note(by="ann", labels=["positive"])
+
+    done = await run(coannotating, ROWS, annotator=model(), people=Script(label), share=0.4, allow_failures=True)
+    assert [(row.text, row.annotator) for row in done.rows] == [
+        ("0 negative row 1", "llm"), ("1 negative row 3", "llm"), ("2 positive row 2", "human"), ("4 positive row 0", "human"),
+    ]  # fmt: skip
+    assert [failure.error for failure in done.failures] == ["no"]
+    assert all(len(row.lineage.parents) == 1 for row in done.rows)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gristmill import Reply
+from gristmill import Refused, Reply
 from gristmill.recipes.applications.graphrag import (
     CANNOT,
     communities_can_be_found,
@@ -16,7 +16,7 @@ from gristmill.recipes.applications.graphrag import (
     parse,
     unfounded,
 )
-from gristmill.testing import Scripted, replay, run
+from gristmill.testing import Scripted, replay, run, text_of
 
 TEXTS = [{"text": "Ana leads the Harbour Office in Veere."}, {"text": "The Harbour Office pays Ana and Bo."}]
 FEW = {"personas": 1, "tasks": 1, "questions": 1}
@@ -341,6 +341,65 @@ async def test_what_cannot_be_read_is_rejected_with_its_reason():
     assert (unread.rows, unread.reject_counts["bad_report"]) == ([], 1)
     short = await made(personas=3, model=world())
     assert len(list(short.iterate("global_question"))) == 3
+
+
+def refusing(model: Scripted, *words: str) -> Scripted:
+    """Like the model, but not where all these words are read."""
+    script = model._script
+    model._script = lambda q: Refused("no") if all(word in text_of(q) for word in words) else script(q)
+    return model
+
+
+async def test_a_chunk_that_cannot_be_asked_about_costs_no_other():
+    done = await made(refusing(world(), "Find in a text", "pays Ana and Bo"), allow_failures=True)
+    assert [row.name for row in done.iterate("entity_row")] == ["ANA", "HARBOUR OFFICE"]
+    assert (len(done.rows), [failure.error for failure in done.failures]) == (1, ["no"])
+    nothing = await made(refusing(world()), allow_failures=True)
+    assert (nothing.rows, list(nothing.iterate("entity_row")), nothing.failed) == ([], [], 2)
+
+
+async def test_where_descriptions_cannot_be_joined_the_first_stays_and_no_entity_or_edge_is_lost():
+    done = await made(refusing(world(), "Here are descriptions"), allow_failures=True)
+    rows = {row.name: row.description for row in done.iterate("entity_row")}
+    assert rows == {"ANA": "Ana is", "HARBOUR OFFICE": "An office", "BO": "Bo is"}
+    assert [row.description for row in done.iterate("relationship_row")] == ["leads it", "they work together"]
+    assert (len(done.rows), [failure.error for failure in done.failures]) == (1, ["no"] * 3)
+
+
+async def test_a_report_that_fails_costs_no_other_and_the_questions_are_answered_from_these():
+    model = refusing(world(CLUMPS), "Write a report", ", N16, ")
+    done = await made(model, texts=CLUMPED, allow_failures=True)
+    reported = {row.community for row in done.iterate("community_report")}
+    assert len(list(done.iterate("community_row"))) == 3
+    assert (len(reported), done.failed) == (2, 1)
+    [prompt] = about(model, "Answer a question")
+    assert {int(number) for number in re.findall(r"\nReport (\d+)", prompt)} == reported
+    assert len(done.rows) == 1
+    none = await made(refusing(world(CLUMPS), "Write a report"), texts=CLUMPED, allow_failures=True)
+    assert (none.rows, list(none.iterate("community_report")), none.failed) == ([], [], 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        (["tasks for which", "persona 1"], {"1 0 0", "1 0 1", "1 1 0", "1 1 1"}),
+        (["questions that this person", "task of persona 1 0"], {"1 0 0", "1 0 1"}),
+        (["Answer a question", "on task of persona 1 0 1", "Report 1"], {"1 0 1"}),  # one of three batches of reports
+        (["Several analysts", "on task of persona 1 0 1"], {"1 0 1"}),
+    ],
+)
+async def test_a_persona_a_task_or_a_question_whose_call_fails_costs_what_hangs_on_it_alone(words, lost):
+    options = {"personas": 2, "tasks": 2, "questions": 2, "global_context_tokens": 100}
+    done = await made(refusing(world(CLUMPS), *words), texts=CLUMPED, allow_failures=True, **options)
+    every = {f"{persona} {task} {number}" for persona in range(2) for task in range(2) for number in range(2)}
+    assert {row.instruction.removeprefix("question on task of persona ") for row in done.rows} == every - lost
+    assert len(list(done.iterate("global_question"))) == len(done.rows)
+    assert [failure.error for failure in done.failures] == ["no"]
+
+
+async def test_without_any_persona_there_is_no_question_and_the_graph_and_its_reports_stay():
+    done = await made(refusing(world(), "kinds of people"), allow_failures=True)
+    assert (done.rows, len(list(done.iterate("community_report"))), done.failed) == ([], 1, 1)
 
 
 async def test_a_list_that_is_too_short_is_said_to_be():

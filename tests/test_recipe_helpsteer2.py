@@ -2,13 +2,13 @@
 
 import pytest
 
-from gristmill import BadInput
+from gristmill import BadInput, Refused
 from gristmill.models.annotation import Comparing, Note, Writing
 from gristmill.models.annotator import Script
 from gristmill.recipes.preference.helpsteer2 import ASPECTS, helpsteer2
 from gristmill.recipes.preference.helpsteer2_clean import helpsteer2_clean
 from gristmill.recipes.preference.helpsteer2_prompts import helpsteer2_prompts, without_code
-from gristmill.testing import Scripted, replay, run
+from gristmill.testing import Scripted, replay, run, text_of
 
 ONE = [{"messages": [{"role": "user", "content": "Name a planet."}]}]
 SEEDS = [{"messages": [{"role": "user", "content": f"Name planet {n}."}]} for n in range(20)]
@@ -254,6 +254,25 @@ async def test_topics_are_sampled_alike_however_many_rows_they_have():
     assert [reject.reason for reject in done.rejects] == ["not_drawn"] * 26
     everything = await choose(GARDEN + COOKING, keep=1000, topics=2)
     assert len(everything.rows) == 36
+
+
+@pytest.mark.parametrize("lost", ["week 17 ", "evening 0 "])  # in the midst of a batch of 64, and alone in the last one
+@pytest.mark.parametrize("broken", ["classifier", "embedder"])
+async def test_a_conversation_that_cannot_be_rated_or_embedded_costs_no_other(broken, lost):
+    def models(which):
+        scripts = {"classifier": lambda _: "3", "embedder": by_topic}
+        usual = scripts[broken]
+        scripts[broken] = lambda question: Refused("no") if which in text_of(question) else usual(question)
+        return {role: Scripted(script) for role, script in scripts.items()}
+
+    rows = [conversation(f"How should I water the garden in week {n} of a dry summer?") for n in range(64)]
+    done = await run(helpsteer2_prompts, rows + COOKING[:1], topics=2, allow_failures=True, **models(lost))
+    assert len(done.rows) == 64
+    assert not any(lost in row.messages[0].content for row in done.rows)
+    assert all(("garden" in row.messages[0].content) == (row.topic == done.rows[0].topic) for row in done.rows)
+    assert [failure.error for failure in done.failures] == ["no"]
+    none = await run(helpsteer2_prompts, COOKING, allow_failures=True, **models(""))
+    assert (none.rows, [failure.error for failure in none.failures]) == ([], ["no"] * 6)
 
 
 async def test_within_a_topic_complex_prompts_are_drawn_more_often():

@@ -1,6 +1,6 @@
 """What makes LLM2LLM LLM2LLM: only what the student got wrong is multiplied, only seeds are parents, it begins anew."""
 
-from gristmill import Reply
+from gristmill import Refused, Reply
 from gristmill.recipes.augmentation.llm2llm import STUDENT, llm2llm
 from gristmill.testing import Scripted, replay, run
 
@@ -112,6 +112,28 @@ async def test_it_is_given_up_after_so_many_requests():
     guide = Scripted(lambda q: "nothing of use")
     done = await run(llm2llm, [SHEEP], student=student("sheep"), teacher=guide, steps=2)
     assert (len(guide.questions), dict(done.reject_counts)) == (10, {"unparsable": 10})
+
+
+async def test_a_seed_that_the_student_cannot_be_asked_costs_no_other():
+    pupil, guide = Scripted(lambda q: Refused("no") if "apples" in q.prompt else " #### 77"), teacher()
+    done = await run(llm2llm, [APPLES, SHEEP], student=pupil, teacher=guide, steps=3, allow_failures=True)
+    sheep = done.rows[1].parent
+    assert [(row.iteration, row.parent) for row in done.rows[2:]] == [(1, sheep), (2, sheep)]
+    assert [failure.error for failure in done.failures] == ["no", "no"]
+    deaf = Scripted(lambda q: Refused("no"))
+    none = await run(llm2llm, [APPLES, SHEEP], student=deaf, teacher=Scripted([]), steps=3, allow_failures=True)
+    assert ([row.iteration for row in none.rows], none.failed) == ([0, 0], 4)  # twice two: the last step asks nobody
+
+
+async def test_a_seed_that_the_teacher_refuses_costs_no_other_and_is_not_asked_about_again_in_that_step():
+    guide = teacher()
+    script = guide._script
+    guide._script = lambda q: Refused("no") if "Six apples" in q.messages[-1].content else script(q)
+    pupil = student("apples", "sheep")
+    done = await run(llm2llm, [APPLES, SHEEP], student=pupil, teacher=guide, steps=3, allow_failures=True)
+    sheep = done.rows[1].parent
+    assert [(row.iteration, row.parent) for row in done.rows[2:]] == [(1, sheep), (2, sheep)]
+    assert ([failure.error for failure in done.failures], len(guide.questions)) == (["no", "no"], 4)
 
 
 async def test_blocks_that_are_broken_cut_or_not_ascii_are_rejected_one_by_one():

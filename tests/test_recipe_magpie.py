@@ -5,7 +5,7 @@ from math import cos, sin
 
 import pytest
 
-from gristmill.errors import BadInput
+from gristmill.errors import BadInput, Refused
 from gristmill.models.protocol import Message, Reply
 from gristmill.models.templates import PRE_QUERY
 from gristmill.recipes.distillation.magpie import magpie
@@ -336,6 +336,28 @@ async def test_of_neighbours_within_the_threshold_only_the_first_stays():
     again = await replay(done)
     assert again.rows == done.rows
     assert again.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked"), [("q3", [1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64]), ("q64", [1, 64])]
+)  # in the midst of a batch of 64, and alone in the last one
+async def test_a_row_that_cannot_be_embedded_costs_no_other(lost, asked):
+    def place(question):
+        if question.texts[0] == lost:
+            raise Refused("too long")
+        return [float(question.texts[0] == name) for name in names if name != lost]
+
+    names = [f"q{n}" for n in range(65)]
+    embedder = Scripted(place, model="mpnet")
+    done = await run(magpie_select, [made(name) for name in names], embedder=embedder, allow_failures=True)
+    assert [row.instruction for row in done.rows] == [name for name in names if name != lost]
+    assert [failure.error for failure in done.failures] == ["too long"]
+    assert sorted(len(q.texts) for q in embedder.questions) == asked
+    assert all(len(row.lineage.calls) == 1 and row.lineage.parents for row in done.rows)
+    assert (await replay(done)).rows == done.rows
+    broken = Scripted(lambda _: Refused("no"))
+    none = await run(magpie_select, [made(name) for name in names], embedder=broken, allow_failures=True)
+    assert (none.rows, none.failed) == ([], 65)
 
 
 async def test_a_vector_of_zeros_is_near_nothing():

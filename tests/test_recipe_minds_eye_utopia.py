@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gristmill import BadInput, recipes
+from gristmill import BadInput, Refused, recipes
 from gristmill.ops.scenes import Measure, measure_of, read
 from gristmill.recipes.augmentation import minds_eye_utopia as utopia
 from gristmill.recipes.augmentation.minds_eye import minds_eye
@@ -186,6 +186,17 @@ async def test_a_draw_that_is_too_close_to_call_is_drawn_again_and_tries_end():
     mass = FALL | {"varied": ["mass"], "differs": False}
     same = await run(minds_eye_utopia, [mass], engine=still(1.0, 1.0), samples=1)
     assert same.rows[0].answer == SAME
+
+
+async def test_a_question_whose_simulation_fails_costs_no_other():
+    fair, count = still(*[time for number in range(9) for time in (1.0 + number, 9000.0)])._script, iter(range(99))
+    engine = Scripted(lambda q: Refused("no") if next(count) == 1 else fair(q), can={"Simulate"})
+    done = await run(minds_eye_utopia, [FALL], engine=engine, samples=4, pairs=2, allow_failures=True)
+    assert (len(done.rows), [failure.error for failure in done.failures]) == (3, ["no"])
+    assert len(list(done.iterate("text_to_scene"))) == 2
+    broken = Scripted(lambda _: Refused("no"), can={"Simulate"})
+    none = await run(minds_eye_utopia, [FALL], engine=broken, samples=4, pairs=0, allow_failures=True)
+    assert (none.rows, none.failed) == ([], 4)
 
 
 @pytest.mark.parametrize("outcome", ["scene", "unstable", "timeout"])

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from gristmill import Refused
 from gristmill.models.annotation import Labelling, Note, Ranking, Rating, Writing
 from gristmill.models.annotator import Script
 from gristmill.recipes.preference.oasst import GRADES, Label, oasst
@@ -293,6 +294,59 @@ async def test_writers_see_the_conversation_and_who_is_to_speak():
     assert seen[0].context == "User: User text 0"
     assert seen[0].most == 2000
     assert "assistant" in seen[0].guidelines
+
+
+def refusing(people: Script, which) -> Script:
+    """Like these people, but not for some tasks."""
+
+    def answer(task, number):
+        if which(task):
+            raise Refused("no")
+        return people._fn(task, number)
+
+    return Script(answer, name=people.model)
+
+
+@pytest.mark.parametrize("stage", ["writing", "review"])
+async def test_a_message_whose_call_fails_costs_no_other(stage):
+    people, reviewers = writer("Answer {n}")[0], reviewer()[0]
+    if stage == "writing":
+        count = iter(range(99))
+        people = refusing(people, lambda task: next(count) == 1)
+    else:
+        reviewers = refusing(reviewers, lambda task: task.text == "Answer 1")
+    done = await grow(assistants=people, reviewers=reviewers, goal_tree_size=6)
+    assert (len(done.rows), tree_of(done).state) == (6, "ready_for_export")
+    assert ("Answer 1" in {row.text for row in done.rows}) == (stage == "writing")
+    [reject] = done.rejects
+    assert (reject.reason, reject.details) == ("call_failed", {"error": "no"})
+    assert reject.candidate["after"].startswith("User: User text 0")
+
+
+async def test_where_no_message_can_be_written_the_tree_ends_and_without_a_root_there_is_none():
+    done = await grow(assistants=refusing(writer()[0], lambda task: True))
+    assert ([row.text for row in done.rows], tree_of(done).state) == (["User text 0"], "incomplete")
+    assert dict(done.reject_counts) == {"call_failed": 48}
+    none = await grow(prompters=refusing(writer()[0], lambda task: True), allow_failures=True)
+    assert (none.rows, list(none.iterate("oasst_tree"))) == ([], [])
+    assert [failure.error for failure in none.failures] == ["no"]
+
+
+async def test_answers_whose_ranking_fails_have_no_ranks_and_all_others_have():
+    root = lambda task: "Assistant:" not in task.context  # noqa: E731
+    done = await grow(rankers=refusing(ranker(), root), goal_tree_size=16)
+    first = done.rows[0].message_id
+    answers = [row for row in done.rows if row.role == "assistant"]
+    siblings = [row for row in answers if sum(other.parent_id == row.parent_id for other in answers) > 1]
+    assert {row.rank is None for row in siblings if row.parent_id == first} == {True}
+    assert {row.rank is None for row in siblings if row.parent_id != first} == {False}
+    assert (tree_of(done).state, dict(done.reject_counts)) == ("incomplete", {"call_failed": 1})
+
+
+@pytest.mark.parametrize("role", ["assistants", "reviewers", "rankers"])
+async def test_where_a_person_is_to_answer_yet_the_whole_tree_waits(role):
+    waiting = await grow(**{role: "people:crowd"}, allow_failures=True)
+    assert (waiting.exit_code, waiting.rows, waiting.rejects) == (4, [], [])
 
 
 async def test_it_waits_for_people_and_a_replay_asks_nobody():

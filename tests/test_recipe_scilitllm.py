@@ -17,7 +17,7 @@ from gristmill.recipes.distillation.scilitllm_instructions import (
     molecules,
     scilitllm_instructions,
 )
-from gristmill.testing import Scripted, replay, run
+from gristmill.testing import Scripted, replay, run, text_of
 
 DOCUMENTS = [{"text": f"{'good' if n % 4 else 'poor'} text number {n}"} for n in range(20)]
 
@@ -38,9 +38,9 @@ def embed(question):
     return [1.0, 0.0] if "good" in question.texts[0] else [0.0, 1.0]
 
 
-async def mend(rows=DOCUMENTS, script=corrector, judge=judging, **options):
+async def mend(rows=DOCUMENTS, script=corrector, judge=judging, place=embed, **options):
     small, large = Scripted(script, model="small"), Scripted(judge, model="large")
-    done = await run(scilitllm, rows, corrector=small, judge=large, embedder=Scripted(embed), **options)
+    done = await run(scilitllm, rows, corrector=small, judge=large, embedder=Scripted(place), **options)
     return done, small, large
 
 
@@ -121,6 +121,57 @@ async def test_a_score_that_is_no_whole_number_is_none():
     done, _, _ = await mend(judge=lambda q: judging(q) + (".5" if "number 1" in q.messages[0].content else ""))
     assert dict(done.reject_counts)["no_score"] == 11
     assert {row.judged for row in done.rows} == {None, 4}
+
+
+def refusing(script, words="number 3"):
+    """Like the script, but not for what holds these words."""
+
+    def say(question):
+        if words in text_of(question):
+            raise Refused("no")
+        return script(question)
+
+    return say
+
+
+async def test_a_document_that_breaks_something_costs_no_other():
+    def broken(question):
+        if "number 3" in text_of(question):
+            raise ValueError("broken")
+        return corrector(question)
+
+    done, _, _ = await mend(DOCUMENTS[:8], broken, keep_share=1.0, allow_failures=True)
+    assert [row.text for row in done.rows] == [row["text"] for n, row in enumerate(DOCUMENTS[:8]) if n != 3]
+    assert "broken" in done.failures[0].error
+
+
+async def test_a_piece_whose_judgement_fails_is_not_taught_from_and_costs_no_other():
+    done, _, large = await mend(DOCUMENTS[:8], judge=refusing(judging), keep_share=1.0, allow_failures=True)
+    assert [row.judged for row in done.rows] == [1, 4, 4, None, 1, 4, 4, 4]
+    assert done.rows[3].quality == pytest.approx(done.rows[2].quality) != 0
+    assert ([failure.error for failure in done.failures], len(large.questions)) == (["no"], 8)
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked"), [(3, [1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64]), (64, [1, 64])]
+)  # in the midst of a batch of 64, and alone in the last one
+async def test_a_piece_that_cannot_be_embedded_costs_no_other(lost, asked):
+    rows = [{"text": f"{'good' if n % 4 else 'poor'} text number {n}."} for n in range(65)]
+    small, large = Scripted(corrector), Scripted(judging)
+    embedder = Scripted(refusing(embed, f"number {lost}."))
+    options = {"corrector": small, "judge": large, "keep_share": 1.0, "allow_failures": True}
+    done = await run(scilitllm, rows, embedder=embedder, **options)
+    assert [row.text for row in done.rows] == [row["text"] for n, row in enumerate(rows) if n != lost]
+    assert {row.text.split()[0]: round(row.quality) for row in done.rows} == {"good": 4, "poor": 1}
+    assert [failure.error for failure in done.failures] == ["no"]
+    assert sorted(len(q.texts) for q in embedder.questions) == asked
+    assert not any(f"number {lost}." in prompt for prompt in large.prompts)
+
+
+@pytest.mark.parametrize("broken", ["judge", "place"])
+async def test_where_every_judgement_or_every_embedding_fails_there_is_no_row_and_the_failures_tell(broken):
+    done, _, _ = await mend(DOCUMENTS[:4], **{broken: lambda _: Refused("no")}, allow_failures=True)
+    assert (done.rows, [failure.error for failure in done.failures]) == ([], ["no"] * 4)
 
 
 async def test_documents_without_words_and_none_at_all():
@@ -258,6 +309,22 @@ async def test_a_molecule_stands_in_the_place_of_keywords_for_tasks_with_molecul
     assert set(given) <= set(molecules())
     assert not any("Keywords" in prompt for prompt in generator.prompts)
     assert [row.lineage.draws["molecule"] for row in done.rows] == given
+
+
+async def test_an_item_whose_call_fails_costs_no_other():
+    count = iter(range(99))
+
+    def some(_):
+        if (number := next(count)) == 2:
+            raise Refused("no")
+        return item(number)
+
+    done, generator, large = await invent(some, refusing(totals(), " 4?"), allow_failures=True)
+    assert sorted(row.text[-2:] for row in done.rows) == ["0?", "1?", "3?", "5?"]
+    assert ([failure.error for failure in done.failures], len(generator.questions)) == (["no", "no"], 6)
+    assert len(large.questions) == 5
+    none, _, large = await invent(lambda _: Refused("no"), allow_failures=True)
+    assert (none.rows, none.failed, large.questions) == ([], 6, [])
 
 
 async def test_a_field_without_words_asks_nothing_and_the_kinds_that_ship_are_the_papers():

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gristmill.errors import TrainingFailed
+from gristmill.errors import Refused, TrainingFailed
 from gristmill.execute import looking
 from gristmill.models.protocol import Reply
 from gristmill.ops.ask import Bad
@@ -318,6 +318,85 @@ async def test_how_well_each_model_judges_is_told_on_prompts_that_none_learnt_fr
     held = {judged(q)[0] for q in player.family[2].questions if is_judge(q) and "Ranked" in judged(q)[0]}
     taught = {re.search(r"User: (.*)\n", lesson.prompt)[1] for lesson in player.courses[1][1].lessons if "<response>" in lesson.prompt}  # fmt: skip
     assert (len(held), held & taught) == (2, set())
+
+
+def refusing(script, which):
+    """Like the script, but not for some questions."""
+
+    def say(question):
+        if which(question):
+            raise Refused("no")
+        return script(question)
+
+    return say
+
+
+def first_of(key):
+    """Whether a question is about the same as the first that was asked; None is about nothing."""
+    seen = []
+
+    def which(question):
+        if (about := key(question)) is not None:
+            seen.append(about)
+        return about is not None and about == seen[0]
+
+    return which
+
+
+def ranked_prompt(question):
+    return judged(question)[0] if is_judge(question) and "Ranked" in judged(question)[0] else None
+
+
+async def test_a_ranked_prompt_whose_judgement_fails_costs_no_other():
+    player = model(refusing(talker(), first_of(ranked_prompt)), talker())
+    done = await go(player, iterations=1, judged_share=0, thin=False, allow_failures=True)
+    assert len(list(done.iterate("self_rewarded_judgement"))) == 14
+    assert [failure.error for failure in done.failures] == ["no"]
+    player = model(refusing(talker(), ranked_prompt), talker())
+    none = await go(player, iterations=1, judged_share=0, allow_failures=True)
+    assert ([one.learnt for one in none.iterate("self_rewarding_round")], none.failed) == ([len(ROWS)], 8)
+
+
+async def test_the_accuracy_of_a_judge_is_of_the_prompts_whose_judgements_did_not_fail():
+    for which, accuracy, failed in ((first_of(ranked_prompt), 1.0, 1), (ranked_prompt, None, 4)):
+        player = model(talker(), refusing(talker(), which))
+        done = await go(player, iterations=1, judged_share=0.5, allow_failures=True)
+        assert [one.judge_accuracy for one in done.iterate("self_rewarding_round")] == [accuracy]
+        assert [failure.error for failure in done.failures] == ["no"] * failed
+
+
+async def test_a_new_prompt_that_cannot_be_asked_for_costs_no_other():
+    writer, count = prompter(), iter(range(99))
+    writer._script = refusing(writer._script, lambda _: next(count) == 0)
+    done = await go(prompter=writer, allow_failures=True)
+    assert (len(done.rows), [failure.error for failure in done.failures]) == (4, ["no"])
+
+
+@pytest.mark.parametrize("call", ["answer", "judgement"])
+async def test_a_prompt_that_fails_costs_no_other_also_where_one_of_its_judgements_does(call):
+    def about(question):
+        if call == "answer":
+            return None if is_judge(question) else question.messages[0].content
+        return judged(question) if is_judge(question) and judged(question)[1].startswith("m2") else None
+
+    player = model(
+        talker(name="m1"), refusing(talker(name="m2"), first_of(about)), talker(name="m3"), talker(name="m4")
+    )
+    done = await go(player, allow_failures=True)
+    assert [row.iteration for row in done.rows] == [1, 2, 2]
+    assert [len(course.lessons) for _, course in player.courses[2:]] == [1, 2]
+    assert [failure.error for failure in done.failures] == ["no"]
+
+
+async def test_a_round_of_which_every_prompt_fails_stops_with_everything_kept():
+    out = folder()
+    player = model(talker(), talker(), refusing(talker(), lambda question: not is_judge(question)))
+    with pytest.raises(TrainingFailed, match="no row to learn from"):
+        await go(player, out=out)
+    with looking(out) as journal:
+        kept = [name for (name,) in journal.select("SELECT name FROM rows ORDER BY place, seq")]
+        assert journal.count("failures", "kind='failed'", ()) == 2
+    assert kept[12:] == ["self_rewarding_round", "self_rewarded_pair", "self_rewarded_pair", "self_rewarding_round"]
 
 
 async def test_a_replay_trains_and_asks_nothing():

@@ -266,6 +266,7 @@ async def graphrag(
     for records in await run.map(
         partial(extract, run=run, generator=generator, types=entity_types, gleanings=max_gleanings, asking=asking),
         pieces,
+        keep_going=True,
     ):
         for record in records:
             if len(record) == 3:
@@ -275,17 +276,23 @@ async def graphrag(
     for lost in graph.orphans():
         run.reject({"source": lost.source, "target": lost.target}, "orphan_edge", weight=lost.weight)
 
-    async def describe(one: Entity | Relation) -> str:
+    async def describe(one: Entity | Relation) -> tuple[int, str]:
         if len(one.descriptions) < 2:
-            return "".join(one.descriptions)
+            return one.id, "".join(one.descriptions)
         what = one.name if isinstance(one, Entity) else f"how {one.source} and {one.target} are related"
         listed = "\n".join(f"- {text}" for text in one.descriptions)
         reply = await generator.chat(JOIN(what=what, words=description_max_words, descriptions=listed), **asking)
-        return reply.text.strip() or one.descriptions[0]
+        return one.id, reply.text.strip() or one.descriptions[0]
+
+    async def described(those: Sequence[Entity | Relation], name: str) -> list[str]:
+        """A description of each. Where joining several fails it is the first of them: an entity that was left out would
+        take its edges along."""
+        joined = dict(await run.map(describe, those, keep_going=True, name=name))
+        return [joined[one.id] if one.id in joined else one.descriptions[0] for one in those]
 
     entities, relations = list(graph.entities.values()), list(graph.relations.values())
-    said = await run.map(describe, entities)
-    why = await run.map(describe, relations, name="describe-relation")
+    said = await described(entities, "describe")
+    why = await described(relations, "describe-relation")
     degrees = graph.degrees()
     edges = graph.undirected()
     if use_largest_component:
@@ -354,7 +361,7 @@ async def graphrag(
         return made
 
     for depth in range(max((one.level for one in found), default=-1), -1, -1):  # the finest first: others may need them
-        for made in await run.map(report, [one for one in found if one.level == depth]):
+        for made in await run.map(report, [one for one in found if one.level == depth], keep_going=True):
             if made is not None:
                 reports[made.community] = made
     for community in found:
@@ -372,17 +379,16 @@ async def graphrag(
             run.reject(given.items, "too_few", wanted=count)
         return given.items[:count] if given else []
 
+    async def tasks_of(who: str) -> list[tuple[str, str]]:
+        return [(who, job) for job in await items(TASKS(description=description, persona=who, count=tasks), tasks)]
+
+    async def questions_for(job: tuple[str, str]) -> list[Asked]:
+        prompt = QUESTIONS(description=description, persona=job[0], task=job[1], count=questions)
+        return [Asked(*job, text) for text in await items(prompt, questions)]
+
     users = await items(PERSONAS(description=description, count=personas), personas)
-    work = await run.map(
-        lambda who: items(TASKS(description=description, persona=who, count=tasks), tasks), users, name="tasks"
-    )
-    jobs = [(who, job) for who, found_jobs in zip(users, work, strict=True) for job in found_jobs]
-    texts = await run.map(
-        lambda job: items(QUESTIONS(description=description, persona=job[0], task=job[1], count=questions), questions),
-        jobs,
-        name="questions",
-    )
-    asked = [Asked(who, job, text) for (who, job), many in zip(jobs, texts, strict=True) for text in many]
+    jobs = [job for some in await run.map(tasks_of, users, keep_going=True, name="tasks") for job in some]
+    asked = [one for some in await run.map(questions_for, jobs, keep_going=True, name="questions") for one in some]
 
     async def solve(one: Asked) -> list[GlobalQuestion | GlobalAnswer]:
         question = GlobalQuestion(persona=one.persona, task=one.task, question=one.question)
@@ -396,6 +402,7 @@ async def graphrag(
             return given.points if given else []
 
         points = []
+        # Without one of its batches the answer would not be from the whole: the question is lost.
         for point in [point for many in await run.map(read, batches) for point in many]:
             if not 0 <= point.score <= 100:
                 run.reject(point.description, "bad_score", score=point.score)
@@ -424,7 +431,7 @@ async def graphrag(
         run.link(answer, kept)
         return [question, answer]
 
-    for both in await run.map(solve, asked):
+    for both in await run.map(solve, asked, keep_going=True):
         for row in both:
             yield row
 

@@ -173,13 +173,18 @@ async def coannotating(
         named = [vote for vote in votes if vote in labels]
         return Voted(row, votes, doubt, majority(named) if named else "")
 
-    found = await run.map(vote, rows)
+    found = await run.map(vote, rows, keep_going=True)
     most = max((one.doubt for one in found), default=0.0)
     for one in found:
         if not one.label:
             one.doubt = most
     order = sorted(found, key=lambda one: (one.doubt, not one.label))
     mine = int(share * len(order))
+
+    def labelled(one: Voted, label: str, annotator: Literal["llm", "human"], by: str) -> CoAnnotated:
+        row = one.made(label, annotator, by)
+        run.link(row, one.row)
+        return row
 
     async def by_person(one: Voted) -> CoAnnotated | None:
         label, by = one.row.gold, "gold"
@@ -191,20 +196,18 @@ async def coannotating(
                 run.reject(one.row, "skipped")
                 return None
             label, by = note.labels[0], note.by
-        return one.made(label, "human", by)
+        return labelled(one, label, "human", by)
 
     async def by_model(one: Voted) -> CoAnnotated | None:
         if not one.label:
             run.reject(one.row, "no_label", votes=one.votes)
             return None
-        return one.made(one.label, "llm", annotator.model)
+        return labelled(one, one.label, "llm", annotator.model)
 
-    kept = await run.map(by_model, order[:mine]) + await run.map(by_person, order[mine:])
-    for made, one in zip(kept, order, strict=True):
-        if made is not None:
-            run.link(made, one.row)
-            yield made
-    if not all(row.gold for row in rows):
+    for row in await run.map(by_model, order[:mine]) + await run.map(by_person, order[mine:], keep_going=True):
+        if row is not None:
+            yield row
+    if not order or not all(row.gold for row in rows):
         return
     shares = [priced(one, order, human_price, model_price) for one in sorted(set(grid))]
     if test is not None and embedder is not None:

@@ -122,7 +122,8 @@ async def llm2llm(
     """Train a student, let it answer the seeds, and have a teacher write rows like those that it got wrong.
 
     The student begins anew from its base model in every step, on the seeds and all that was written so far. Only seeds
-    are ever the parents of a row, so that errors do not build up; the last step only evaluates. (Lee et al. 2024,
+    are ever the parents of a row, so that errors do not build up; the last step only evaluates. A seed of which a call
+    fails, of the student or of the teacher, is out for that step. (Lee et al. 2024,
     arXiv:2403.15042, section 3; parsing and similarity as in the released code for GSM8K.)
 
     The released template takes the student's wrong answer and does not print it; neither do we.
@@ -155,7 +156,7 @@ async def llm2llm(
         if step == steps:
             return
 
-        async def examine(row: Exercise, model: Student = model) -> bool:
+        async def examine(row: Exercise, model: Student = model) -> tuple[Exercise, bool]:
             reply = await model.complete(
                 STUDENT(question=row.question),
                 temperature=student_temperature,
@@ -163,16 +164,15 @@ async def llm2llm(
                 max_tokens=max_tokens_per_answer,
                 stop=["\nQuestion:"],
             )
-            return right(reply.text, row.answer)
+            return row, right(reply.text, row.answer)
 
-        passed = await run.map(examine, rows)
-        pending = [Pending(row) for row, ok in zip(rows, passed, strict=True) if not ok]
+        pending = [Pending(row) for row, ok in await run.map(examine, rows, keep_going=True) if not ok]
         every = list(pending)
         for attempt in range(attempts):
             if not pending:
                 break
 
-            async def ask(one: Pending, attempt: int = attempt) -> Reply:
+            async def ask(one: Pending, attempt: int = attempt) -> tuple[Pending, Reply]:
                 count = rows_per_wrong_seed + attempt
                 asked = {"question": one.seed.question, "answer": one.seed.answer, "count": count}
                 if attempt % 2 and one.kept:
@@ -186,12 +186,14 @@ async def llm2llm(
                     assistant(EXAMPLE_REPLY),
                     user(question),
                 ]
-                return await teacher.chat(
+                reply = await teacher.chat(
                     messages, temperature=teacher_temperature, top_p=teacher_top_p, max_tokens=max_tokens_per_reply
                 )
+                return one, reply
 
+            answered = await run.map(ask, pending, keep_going=True)
             # One after the other in the order of the seeds: what is too similar never depends on who answered first.
-            for one, reply in zip(pending, await run.map(ask, pending), strict=True):
+            for one, reply in answered:
                 for question, answer in parsed(run, reply):
                     if len(one.kept) == rows_per_wrong_seed:
                         break
@@ -206,7 +208,7 @@ async def llm2llm(
                     )
                     run.link(row, one.seed, reply, model.checkpoint)
                     one.kept.append(row)
-            pending = [one for one in pending if len(one.kept) < rows_per_wrong_seed]
+            pending = [one for one, _ in answered if len(one.kept) < rows_per_wrong_seed]
         for one in every:
             data += one.kept
             for row in one.kept:

@@ -126,7 +126,7 @@ async def minds_eye_utopia(
         text, measure = scene(row.family, row.quantity, (a, b), setting)
         return Drawn((a, b), question(row.family, row.quantity, a, b, greater, same), text, measure)
 
-    async def make(number: int) -> UtopiaQuestion | None:
+    async def make(number: int) -> tuple[int, UtopiaQuestion | None]:
         for _ in range(tries):
             one = drawn()
             text, measure = one.scene, one.measure
@@ -146,7 +146,7 @@ async def minds_eye_utopia(
                 continue
             choices = [*(f"the {name}" for name in one.objects), SAME]
             answer = SAME if more is None else choices[more]
-            return UtopiaQuestion(
+            return number, UtopiaQuestion(
                 prompt=QUESTION(question=one.question, choices="; ".join(choices)),
                 completion=f" {answer}",
                 question=one.question,
@@ -158,14 +158,14 @@ async def minds_eye_utopia(
                 measured=[round(first, 6), round(second, 6)],
             )
         run.reject({"number": number}, "no_question", tries=tries)
-        return None
+        return number, None
 
     # Side by side none can know of the others, so what came twice is drawn again in a further round.
     asked: dict[str, UtopiaQuestion] = {}
     left = list(range(samples))
     for _ in range(tries):
         again = []
-        for number, made in zip(left, await run.map(make, left), strict=True):
+        for number, made in await run.map(make, left, keep_going=True):
             if made is not None and asked.setdefault(made.question, made) is not made:
                 run.reject({"question": made.question}, "repeated")
                 again.append(number)

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from gristmill import Embed, Rows, Run, recipe
+from gristmill import CallFailed, Embed, Rows, Run, recipe
 from gristmill.ops.ask import Bad
 from gristmill.recipes.distillation.magpie import MagpieInstruction, check_fit
 
@@ -31,7 +31,8 @@ async def magpie_select(
     500 nearest; we look at all, among those that passed the tests, so that no row gives way to one that is not kept.)
 
     Args:
-        embedder: places the instructions (paper: all-mpnet-base-v2). Without one no near-duplicate is looked for.
+        embedder: places the instructions (paper: all-mpnet-base-v2). Without one no near-duplicate is looked for; a row
+            that it cannot place is left out.
         neighbor_distance_threshold: squared Euclidean distance of unit vectors, as the paper's FAISS index gives it.
             Of instructions that are nearer to each other the first one stays.
         reward_min: the reward must be higher.
@@ -49,13 +50,21 @@ async def magpie_select(
             run.reject(row, bad.reason, **bad.details)
 
     async def place(batch: list[MagpieInstruction]) -> tuple[list[MagpieInstruction], list[list[float]]]:
-        vectors = await embedder.embed([row.instruction for row in batch]) if embedder else []
+        """A batch that is refused is halved until the row at fault is alone."""
+        try:
+            vectors = await embedder.embed([row.instruction for row in batch]) if embedder else []
+        except CallFailed:
+            if len(batch) == 1:
+                raise
+            halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+            parts = await run.map(place, halves, keep_going=True)
+            return [copy for copies, _ in parts for copy in copies], [one for _, vectors in parts for one in vectors]
         copies = [replace(row, id="", lineage=None) for row in batch]  # born here: their lineage names that call
         for copy, row in zip(copies, batch, strict=True):
             run.link(copy, row)
         return copies, vectors
 
-    batches = await run.map(place, [fit[start : start + BATCH] for start in range(0, len(fit), BATCH)])
+    batches = await run.map(place, [fit[start : start + BATCH] for start in range(0, len(fit), BATCH)], keep_going=True)
     kept = [copy for copies, _ in batches for copy in copies]
     if vectors := [vector for _, vectors in batches for vector in vectors]:
         representatives = neighbours(kept, vectors, neighbor_distance_threshold)

@@ -13,7 +13,7 @@ from gristmill.ops.ask import Bad, complete_reply
 from gristmill.ops.heads import regression, require, scores_of
 from gristmill.ops.judge import rating
 from gristmill.ops.prompts import Prompt
-from gristmill.ops.vectors import embedded
+from gristmill.ops.vectors import placed
 
 CORRECT = Prompt(
     """The text below was taken out of a PDF file. Lines and words may be broken, spaces may be missing, and headers, page numbers and remains of tables may stand in between. Write it anew, clean and readable, without leaving out or adding any content. Reply with the corrected text alone.
@@ -70,7 +70,8 @@ async def scilitllm(
     """Correct texts piece by piece, let a judge score some, train a classifier on that, and keep the best three quarters.
 
     A chunk whose correction fails stays as it is. The judge scores a random subset for what it teaches, 0 to 5; a
-    regression on embeddings learns that, scores every piece, and the lowest quarter goes. (Li et al. 2024,
+    regression on embeddings learns that, scores every piece, and the lowest quarter goes. A piece whose judgement fails is
+    not taught from; one that cannot be embedded is left out. (Li et al. 2024,
     arXiv:2408.15545, section 3.1, and its released code. In the place of a head on a frozen BERT encoder there is ridge
     regression on the embeddings of any model.) The fine-tuning half of the method is `scilitllm-instructions`.
 
@@ -112,34 +113,35 @@ async def scilitllm(
             run.link(piece, row)
         return made
 
-    corpus = [piece for some in await run.map(pieces, rows) for piece in some]
-    if not corpus:
-        return
+    found = [piece for some in await run.map(pieces, rows, keep_going=True) for piece in some]
+    corpus, vectors = await placed(run, embedder, found, lambda piece: piece.text)
 
-    async def score(piece: ScientificText) -> float | None:
-        text = piece.text
+    async def score(number: int) -> tuple[int, float | None]:
+        text = corpus[number].text
         while True:
             try:
                 reply = await judge.chat(JUDGE(text=text), temperature=temperature)
-                return whole(rating(complete_reply(reply), low=0, high=5, cue="Educational score:"))
+                return number, whole(rating(complete_reply(reply), low=0, high=5, cue="Educational score:"))
             except PromptTooLong:
                 if len(text) < 2:
                     raise
                 text = text[: len(text) // 2]
             except Bad:
                 run.reject(reply, "no_score")
-                return None
+                return number, None
 
     subset = sorted(run.rng("subset").sample(range(len(corpus)), min(label_subset, len(corpus))))
-    for number, found in zip(subset, await run.map(score, [corpus[n] for n in subset]), strict=True):
-        corpus[number].judged = found
-    taught = [number for number in subset if corpus[number].judged is not None]
+    judged = await run.map(score, subset, keep_going=True)
+    if not judged:  # there was no piece, or the judge gave no answer at all: the failures tell
+        return
+    for number, points in judged:
+        corpus[number].judged = points
+    taught = [number for number, points in judged if points is not None]
     if not taught:
         raise BadInput(
             "scilitllm: none of the judge's answers ends in a score, so there is nothing to train the classifier on. "
             "Look at them with `gristmill rows --rejects`, and name a model that can judge: --model judge=..."
         )
-    vectors = await embedded(run, embedder, [piece.text for piece in corpus])
     head, artefact = await regression(
         run, vectors[taught], [corpus[number].judged or 0.0 for number in taught], penalty=penalty
     )

@@ -287,7 +287,7 @@ async def scilitllm_instructions(
                 )
 
             asked = math.ceil(kind.overgenerate * per_task)
-            made = [item for item in await run.map(write, range(asked)) if item]
+            made = [item for item in await run.map(write, range(asked), keep_going=True) if item]
             made = without_duplicates(run, made, dup_ratio)
 
             async def rated(item: ScientificTask) -> ScientificTask | None:
@@ -308,7 +308,7 @@ async def scilitllm_instructions(
                     return None
                 return item
 
-            for item in await run.map(rated, made):
+            for item in await run.map(rated, made, keep_going=True):
                 if item is not None:
                     run.link(item, *(row for row in rows if row.domain == domain))
                     yield item

@@ -14,7 +14,7 @@ from gristmill.ops.clusters import require as require_clusters
 from gristmill.ops.language import language
 from gristmill.ops.language import require as require_language
 from gristmill.ops.prompts import Prompt
-from gristmill.ops.vectors import digest_of, embedded
+from gristmill.ops.vectors import digest_of, placed
 
 RATE = Prompt(
     """How complex is this request to an assistant?
@@ -100,17 +100,18 @@ async def helpsteer2_prompts(
         else:
             fit.append(row)
 
-    async def rate(row: Conversation) -> int | None:
-        return await attempt(
+    async def rate(row: Conversation) -> tuple[Conversation, int | None]:
+        level = await attempt(
             run,
             lambda: classifier.chat(RATE(text=asked(row)), temperature=0.0, max_tokens=16),
             lambda r: rating(r.text),
         )
+        return row, level
 
-    rated = [(row, level) for row, level in zip(fit, await run.map(rate, fit), strict=True) if level is not None]
+    judged = [(row, level) for row, level in await run.map(rate, fit, keep_going=True) if level is not None]
+    rated, vectors = await placed(run, embedder, judged, lambda one: asked(one[0]))
     if not rated:
         return
-    vectors = await embedded(run, embedder, [asked(row) for row, _ in rated])
     seed = run.rng("topics").randrange(2**32)
     grouped = await run.once(
         "topics",

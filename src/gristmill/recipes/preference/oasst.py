@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gristmill import Annotator, Conversation, Preference, Row, Run, Turn, recipe
+from gristmill import Annotator, CallFailed, Conversation, Preference, Row, Run, Turn, recipe
 from gristmill.models.annotation import Labelling, Note, Ranking, Rating, Writing
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.votes import ranked_pairs
@@ -179,7 +179,8 @@ async def oasst(
 
     Rejects: `low_grade` (details: score, labels), `red_flags` (details: flags), `duplicate` (a sibling has the same text),
         `skipped` (nobody would write here), `not_reviewed` (too few but its author would, or said whether it is spam;
-        details: reviews), `not_ranked` (the same of answers; details: rankings).
+        details: reviews), `not_ranked` (the same of answers; details: rankings), `call_failed` (a model in the place of
+        people gave nothing that could be used for a message but the root, or for a ranking; details: error).
     """
     tree, deleted = row.id, 0
     skips: dict[str, set[str]] = {}
@@ -253,7 +254,11 @@ async def oasst(
         chance = run.rng("parent")
         lonely = [node for node in open_for if node.role == "prompter" and len(node.children) < lonely_children_count]
         parent = chance.choice(lonely if lonely and chance.random() < p_lonely_child_extension else open_for)
-        node = await write(parent, number)
+        try:
+            node = await write(parent, number)
+        except CallFailed as error:  # costs this message; a person who is to answer yet makes the tree wait
+            run.reject({"after": shown(parent.path())}, "call_failed", error=str(error))
+            continue
         if node is not None:
             parent.children.append(node)
             nodes.append(node)
@@ -265,7 +270,11 @@ async def oasst(
         items = [child.text for child in parent.children]
         authors = sorted({child.author for child in parent.children})
         task = Ranking(items=items, context=shown(parent.path()), guidelines=RANK())
-        notes: list[Note] = await rankers.annotate(task, n=num_required_rankings, without=authors)
+        try:
+            notes: list[Note] = await rankers.annotate(task, n=num_required_rankings, without=authors)
+        except CallFailed as error:
+            run.reject({"items": items}, "call_failed", error=str(error))
+            return False
         said = [note.order for note in notes if not note.skipped and note.by not in authors]
         if len(said) < num_required_rankings:
             run.reject({"items": items}, "not_ranked", rankings=len(said))

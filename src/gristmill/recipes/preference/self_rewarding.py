@@ -105,7 +105,8 @@ class SelfRewardingRound(Row, kw_only=True):
     """Rows that it was trained on."""
     loss: float
     judge_accuracy: float | None = None
-    """Share of the pairs of replies held out for this that it puts in the order of people; a tie is wrong."""
+    """Share of the pairs of replies held out for this that it puts in the order of people; a tie is wrong. Of those prompts
+    whose judgements did not fail; None without any."""
 
 
 @recipe("self-rewarding", fixed=True, seeds="demonstrations.jsonl")
@@ -217,7 +218,7 @@ async def self_rewarding(
             for reply, (value, text) in zip(row.replies, said, strict=True)
         ]
 
-    judgements = [one for some in await run.map(agreeing, taught) for one in some]
+    judgements = [one for some in await run.map(agreeing, taught, keep_going=True) for one in some]
     if thin:
         judgements = thinned(run, judgements)
     for judgement in judgements:
@@ -241,7 +242,7 @@ async def self_rewarding(
                 if one.rank != other.rank
             ]
 
-        judged = [right for some in await run.map(orders, held_out) for right in some]
+        judged = [right for some in await run.map(orders, held_out, keep_going=True) for right in some]
         done = SelfRewardingRound(iteration=iteration, learnt=learnt, loss=model.measured["loss"])
         done.judge_accuracy = mean(judged) if judged else None
         run.link(done, model.checkpoint)
@@ -268,7 +269,7 @@ async def self_rewarding(
                 )
                 return reply, len(shown) + 1
 
-            for reply, number in await run.map(invent, range(count)):
+            for reply, number in await run.map(invent, range(count), keep_going=True):
                 try:
                     prompt = read_prompt(reply, number)
                 except Bad as bad:
@@ -296,6 +297,7 @@ async def self_rewarding(
                     run.reject(reply, "duplicate")
                 else:
                     texts.append(text)
+            # Which is the best, and which the worst, is not known without the score of each: then the prompt is lost.
             judged = await run.map(lambda text: score(prompt, text, same), texts, name="judge")
             scored = [(mean(v for v, _ in some), text) for some, text in zip(judged, texts, strict=True) if some]
             if len(scored) < 2:
@@ -318,7 +320,7 @@ async def self_rewarding(
             run.link(pair, source)
             return pair
 
-        pairs = [pair for pair in await run.map(answer, prompts) if pair is not None]
+        pairs = [pair for pair in await run.map(answer, prompts, keep_going=True) if pair is not None]
         for pair in pairs:  # before training, which fails without pairs: these are kept
             yield pair
         model = await run.train(model, pairs, "dpo", training=training, reference=model)
