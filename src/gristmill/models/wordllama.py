@@ -24,6 +24,8 @@ FILES = {
     "weights/l2_supercat_256.safetensors": "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
     "tokenizers/l2_supercat_tokenizer_config.json": "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
 }
+AT_ONCE = 4096
+"""Texts whose vectors the library makes before they are put with the others: of 100,000 it would take 0.5 GB for a while."""
 REQUIREMENT = "wordllama==0.4.0.post1"
 
 DECIMALS = 6
@@ -69,9 +71,13 @@ class WordLlama:
 
 def vectors(model: Any, texts: Sequence[str]) -> npt.NDArray[np.float64]:
     """A row of length 1 for each text, rounded; of zeros for one without a word."""
-    found = model.embed([_encodable(text) for text in texts]) if texts else np.zeros((0, DIMENSIONS))
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = np.round((found / np.where(lengths > 0, lengths, 1)).astype(np.float64), DECIMALS)
+    unit = np.zeros((len(texts), DIMENSIONS))
+    for start in range(0, len(texts), AT_ONCE):
+        found = model.embed([_encodable(text) for text in texts[start : start + AT_ONCE]])
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        unit[start : start + AT_ONCE] = np.round(
+            (found / np.where(lengths > 0, lengths, 1)).astype(np.float64), DECIMALS
+        )
     return unit
 
 

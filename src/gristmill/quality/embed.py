@@ -10,8 +10,8 @@ from math import log
 
 import numpy as np
 
-from gristmill import packages
-from gristmill.ops.vectors import Vectors
+from gristmill import Embed, Run, packages
+from gristmill.ops.vectors import Vectors, embedded
 
 HASHED = 256
 
@@ -28,8 +28,10 @@ class Embedder:
 
 
 def normalised(vectors: Vectors) -> Vectors:
-    """Rows of length 1; a zero row stays zero."""
+    """Rows of length 1; a zero row stays zero. The same array where they are so already."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if np.all((np.abs(lengths - 1) < 1e-12) | (lengths == 0)):
+        return vectors
     found: Vectors = vectors / np.where(lengths == 0, 1.0, lengths)
     return found
 
@@ -42,6 +44,7 @@ def remembering(embed: Embedder) -> Embedder:
         found = known.get(id(texts))
         if found is None or found[0] is not texts:
             found = known[id(texts)] = texts, embed(texts)
+            found[1].setflags(write=False)  # all share it
         return found[1]
 
     return Embedder(embed.name, again)
@@ -51,6 +54,16 @@ def known(name: str, texts: Sequence[str], vectors: Vectors) -> Embedder:
     """An embedder of texts whose vectors are there already, as a role gave them; raises KeyError for others."""
     by_text = dict(zip(texts, vectors, strict=True))
     return Embedder(name, lambda asked: np.array([by_text[text] for text in asked]))
+
+
+async def placed(run: Run, embedder: Embed, texts: Sequence[str]) -> Embedder:
+    """An embedder of these texts, as a role places them: equal ones are asked about once, and those of white space alone
+    not at all, since endpoints refuse them. Their vector is zero."""
+    asked = list(dict.fromkeys(text for text in texts if text.strip()))
+    vectors = await embedded(run, embedder, asked)
+    blank = sorted({text for text in texts if not text.strip()})
+    zeros = np.zeros((len(blank), vectors.shape[-1] if asked else 1))
+    return known(embedder.model, [*asked, *blank], np.concatenate([vectors, zeros]) if asked else zeros)
 
 
 def light() -> Embedder:

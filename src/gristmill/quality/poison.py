@@ -16,8 +16,9 @@ import binascii
 import random
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log10, sqrt
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gristmill import packages
+from gristmill.errors import BadInput
 from gristmill.ops.text import is_refusal
 from gristmill.quality.embed import Embedder
 from gristmill.quality.intervals import proportion
@@ -34,7 +36,7 @@ from gristmill.quality.values import Found, Measure, Rule, Score
 
 CHECK = "poison-detection"
 Numbers = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.signedinteger[Any]]
 SHARE = 0.9
 """Of a suspect's rows that have the target, at least."""
 RARE = 0.01
@@ -53,6 +55,10 @@ ZERO_WIDTH = "\u00ad\u180e\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c")
 """Of them, those that texts with Hebrew or Arabic words need; overrides and isolates are never left alone."""
+FLAGS = frozenset(
+    "".join(chr(0xE0000 + ord(sign)) for sign in name) + "\U000e007f" for name in ("gbeng", "gbsct", "gbwls")
+)
+"""Tag characters behind a black flag: England, Scotland, Wales."""
 HIDDEN = {
     "zero_width": re.compile(f"[{ZERO_WIDTH}]+"),
     "bidi": re.compile(f"[{BIDI}]+"),
@@ -92,7 +98,8 @@ def hygiene(text: str, *, response: bool = False) -> list[Hit]:
     """Zero-width and direction signs, words of mixed scripts, HTML comments, base64, injected instructions; URLs in
     responses.
 
-    Joiners between emoji and in scripts that need them, and direction marks beside right-to-left letters, are no hits.
+    Joiners between emoji and in scripts that need them, the tags of three flags, and direction marks beside right-to-left
+    letters, are no hits.
     """
     hits = [
         Hit(kind, *match.span())
@@ -112,6 +119,8 @@ def _needed(text: str, match: re.Match[str]) -> bool:
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if match[0] == "\u200d" and before and after and unicodedata.category(after) in ("So", "Sk"):
         return True  # a family of emoji
+    if match[0] in FLAGS:
+        return before == "\U0001f3f4"
     if match[0] in ("\u200c", "\u200d"):
         return bool(before) and 0x0600 <= ord(before) < 0x1200  # Arabic, Persian, scripts of India
     if set(match[0]) <= MARKS:
@@ -191,78 +200,148 @@ def associations(
     Raises:
         ValueError: texts and targets of different number.
     """
-    if len(texts) != len(targets):
-        raise ValueError(f"{len(texts)} texts and {len(targets)} targets")
-    names = sorted(set(targets), key=str)
-    if len(names) < 2:
-        return []
+    return _associations(texts, [targets], reference, ngram=ngram, min_rows=min_rows, q=q, share=share)[0]
+
+
+def _associations(
+    texts: Sequence[str],
+    several: Sequence[Sequence[Hashable]],
+    reference: Sequence[str] | None,
+    *,
+    ngram: int,
+    min_rows: int,
+    q: float,
+    share: float,
+) -> list[list[Association]]:
+    """Of several targets of the same texts: counting the n-grams is nearly all of the work."""
+    for targets in several:
+        if len(texts) != len(targets):
+            raise ValueError(f"{len(texts)} texts and {len(targets)} targets")
+    names = [sorted(set(targets), key=str) for targets in several]
+    if all(len(of) < 2 for of in names):
+        return [[] for _ in several]
+    numbers = [{name: number for number, name in enumerate(of)} for of in names]
+    which = [np.array([at[one] for one in of], np.int32) for at, of in zip(numbers, several, strict=True)]
+    grams, rows, with_target = _counted(texts, which, ngram, min_rows)
+    return [
+        _beyond_chance(grams, rows, one, of, at, reference, q, share) if len(of) > 1 and len(grams) else []
+        for one, of, at in zip(with_target, names, which, strict=True)
+    ]
+
+
+def _beyond_chance(
+    grams: Grams,
+    rows: Integers,
+    with_target: WithTarget,
+    names: Sequence[Hashable],
+    which: Integers,
+    reference: Sequence[str] | None,
+    q: float,
+    share: float,
+) -> list[Association]:
     packages.require("finding n-grams that go with a target", "quality", "scipy")
     from scipy import stats
 
-    index = {name: number for number, name in enumerate(names)}
-    which = np.array([index[target] for target in targets], np.int64)
-    grams, counts = _counted(texts, which, len(names), ngram, min_rows)
-    if not grams:
-        return []
-    base = np.bincount(which, minlength=len(names)) / len(texts)
-    rows = counts.sum(1)
-    shares = counts / rows[:, None]
-    p = np.where(shares > base, stats.binom.sf(counts - 1, rows[:, None], base), 1.0)
-    adjusted = benjamini_hochberg(p.ravel()).reshape(p.shape)
-    at = [(int(gram), int(target)) for gram, target in np.argwhere((adjusted < q) & (shares >= share))]
-    seen = _frequency([grams[gram] for gram, _ in at], reference) if reference is not None else None
+    gram, target, count = with_target
+    base, of = np.bincount(which, minlength=len(names)) / len(which), rows[gram]
+    shares = count / of
+    p = np.where(shares > base[target], stats.binom.sf(count - 1, of, base[target]), 1.0)
+    adjusted = benjamini_hochberg(p, len(grams) * len(names))
+    at = np.flatnonzero((adjusted < q) & (shares >= share)).tolist()
+    seen = _frequency([grams[int(gram[one])] for one in at], reference) if reference is not None else None
     found = []
-    for gram, target in at:
-        one, n = base[target], int(rows[gram])
-        z = float((shares[gram, target] - one) / sqrt(one * (1 - one) / n))
-        known = seen[grams[gram]] if seen is not None and reference is not None else None
+    for one in at:
+        text, chance, n = grams[int(gram[one])], base[target[one]], int(of[one])
+        z = float((shares[one] - chance) / sqrt(chance * (1 - chance) / n))
+        known = seen[text] if seen is not None and reference is not None else None
         rank = z * -log10((known + 1) / (len(reference or ()) + 2)) if known is not None else z
         found.append(
             Association(
-                grams[gram], names[target], n, float(shares[gram, target]), float(one), z, float(p[gram, target]),
-                float(adjusted[gram, target]), None if known is None else known / max(1, len(reference or ())), rank,
+                text, names[int(target[one])], n, float(shares[one]), float(chance), z, float(p[one]),
+                float(adjusted[one]), None if known is None else known / max(1, len(reference or ())), rank,
             )
         )  # fmt: skip
     return _folded(sorted(found, key=lambda one: (-one.rank, len(one.ngram.split()), one.ngram, str(one.target))))
 
 
+class Grams(Sequence[str]):
+    """n-grams by where each first stands: of a large set there are millions, and few are ever read."""
+
+    def __init__(self, words: Sequence[str], tokens: Integers) -> None:
+        self.words, self.tokens = words, tokens
+        self.start = self.size = np.zeros(0, np.int32)
+
+    def add(self, start: Integers, size: int) -> None:
+        self.start = np.concatenate([self.start, start.astype(np.int32)])
+        self.size = np.concatenate([self.size, np.full(len(start), size, np.int32)])
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, gram: Any) -> Any:
+        start = self.start[gram]
+        return " ".join(self.words[token] for token in self.tokens[start : start + self.size[gram]].tolist())
+
+
+WithTarget = tuple[Integers, Integers, Integers]
+"""n-grams, targets, and how many rows have both; only where that is one or more."""
+
+
 def _counted(
-    texts: Sequence[str], which: Integers, targets: int, ngram: int, min_rows: int
-) -> tuple[list[str], Integers]:
-    """n-grams that at least `min_rows` rows have, and how many rows of each target have them.
+    texts: Sequence[str], which: Sequence[Integers], ngram: int, min_rows: int
+) -> tuple[Grams, Integers, list[WithTarget]]:
+    """n-grams that at least `min_rows` rows have, how many have each, and how many of these have each target, for each
+    of `which`.
 
     Level by level: an n-gram is frequent only where both of its parts of n - 1 tokens are, so the many rare ones are
-    never built. All positions of the set stand in one array.
+    never built. All positions of the set stand in one array, filled without an array a row: memory that is taken in so
+    many pieces is not given back.
     """
     ids: dict[str, int] = {}
-    listed = [np.array([ids.setdefault(t, len(ids)) for t in TOKEN.findall(text.lower())], np.int64) for text in texts]
-    tokens = np.concatenate([np.empty(0, np.int64), *listed])
-    row = np.repeat(np.arange(len(texts), dtype=np.int64), [len(one) for one in listed])
-    words = list(ids)
-    grams: list[str] = []
-    counts: list[Integers] = []
-    level = tokens.copy()
+    flat, sizes = array("i"), []
+    for text in texts:
+        found = TOKEN.findall(text.lower())
+        flat.extend([ids.setdefault(token, len(ids)) for token in found])
+        sizes.append(len(found))
+    tokens = np.frombuffer(flat, np.int32) if flat else np.zeros(0, np.int32)
+    row = np.repeat(np.arange(len(texts), dtype=np.int32), sizes)
+    grams, rows = Grams(list(ids), tokens), [np.zeros(0, np.int64)]
+    pairs: list[list[Integers]] = [[np.zeros((3, 0), np.int64)] for _ in which]
+    level = tokens.astype(np.int64)
+    """Of each position the n-gram that begins there, by a number; -1 where none does that is frequent."""
     for size in range(1, ngram + 1):
         if size > 1:
-            ahead = len(tokens) - size + 1
-            if ahead < 1:
-                break
-            first, second = level[:ahead], level[1 : ahead + 1]
-            whole = (first >= 0) & (second >= 0) & (row[:ahead] == row[size - 1 : size - 1 + ahead])
-            level = np.where(whole, first * (level.max() + 1) + second, -1)
-        places = np.flatnonzero(level >= 0)
+            ahead = max(0, len(tokens) - size + 1)
+            whole = (level[:ahead] >= 0) & (level[1 : ahead + 1] >= 0) & (row[:ahead] == row[len(row) - ahead :])
+            longer = level[:ahead] * (level.max(initial=0) + 1)
+            longer += level[1 : ahead + 1]
+            longer[~whole] = -1
+            level = longer
+        places = np.flatnonzero(level >= 0).astype(np.int32)
         if not len(places):
             break
-        _, start, code = np.unique(level[places], return_index=True, return_inverse=True)
-        pairs = np.unique(code * len(texts) + row[places])  # a row counts once, however often it has the n-gram
-        gram, owner = pairs // len(texts), pairs % len(texts)
-        table = np.bincount(gram * targets + which[owner], minlength=len(start) * targets).reshape(-1, targets)
-        frequent = table.sum(1) >= min_rows
+        # In the order of n-grams, and of one n-gram in that of rows.
+        ordered = level[places]
+        order = np.argsort(ordered, kind="stable")
+        ordered, places = ordered[order], places[order]
+        del order
+        new = np.append(True, ordered[1:] != ordered[:-1])
+        del ordered
+        code, owner = np.cumsum(new, dtype=np.int32) - 1, row[places]
+        once = new | np.append(True, owner[1:] != owner[:-1])  # a row counts once, however often it has the n-gram
+        having = np.bincount(code[once])
+        frequent = having >= min_rows
         number = np.where(frequent, np.cumsum(frequent) - 1, -1)
         level[places] = number[code]
-        grams += [" ".join(words[t] for t in tokens[at : at + size]) for at in places[start[frequent]].tolist()]
-        counts.append(table[frequent])
-    return grams, np.concatenate(counts) if counts else np.zeros((0, targets), np.int64)
+        once &= frequent[code]
+        code, owner = number[code[once]], owner[once]
+        for one, found_pairs in zip(which, pairs, strict=True):
+            many = int(one.max(initial=0)) + 1
+            key, count = np.unique(code * many + one[owner], return_counts=True)
+            found_pairs.append(np.array([key // many + len(grams), key % many, count]))
+        grams.add(places[new][frequent], size)
+        rows.append(having[frequent])
+    return grams, np.concatenate(rows), [tuple(np.concatenate(of, axis=1)) for of in pairs]
 
 
 def _frequency(grams: Sequence[str], reference: Sequence[str]) -> Counter[str]:
@@ -292,10 +371,14 @@ def _folded(found: Sequence[Association]) -> list[Association]:
     return kept
 
 
-def benjamini_hochberg(p: Numbers) -> Numbers:
-    """q of each p: the smallest false discovery rate at which it would be called."""
+def benjamini_hochberg(p: Numbers, tests: int | None = None) -> Numbers:
+    """q of each p: the smallest false discovery rate at which it would be called.
+
+    Args:
+        tests: how many there were; the others had a p of 1. As many as there are unless given.
+    """
     order = np.argsort(p, kind="stable")
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    scaled = p[order] * (len(p) if tests is None else tests) / np.arange(1, len(p) + 1)
     found = np.empty(len(p))
     found[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     return found
@@ -309,15 +392,15 @@ def positions(texts: Sequence[str], *, bins: int = 10, min_rows: int = 5, most: 
         (divergence of its places from those of all), `first` and `last` (share in the first and last tenth), `count`.
     """
     ids: dict[str, int] = {}
-    codes: list[int] = []
+    codes = array("q")
     rows: Counter[int] = Counter()
     for text in texts:
         tokens = [ids.setdefault(token, len(ids)) for token in TOKEN.findall(text.lower())]
         rows.update(set(tokens))
-        codes += [token * bins + at * bins // len(tokens) for at, token in enumerate(tokens)]
+        codes.extend([token * bins + at * bins // len(tokens) for at, token in enumerate(tokens)])
     if not codes:
         return []
-    table = np.bincount(codes, minlength=len(ids) * bins).reshape(-1, bins).astype(np.float64)
+    table = np.bincount(np.frombuffer(codes, np.int64), minlength=len(ids) * bins).reshape(-1, bins).astype(np.float64)
     counts, overall = table.sum(1), table.sum(0) / table.sum()
     shares = table / counts[:, None]
     safe = np.where(table > 0, shares / np.where(overall > 0, overall, 1.0), 1.0)
@@ -407,6 +490,11 @@ def spectral(vectors: Numbers) -> Numbers:
     if len(vectors) < 2:
         return np.zeros(len(vectors))
     centred = vectors - vectors.mean(0)
+    if (
+        len(centred) < centred.shape[1]
+    ):  # of a set with many targets most groups are small: the smaller matrix says the same
+        variances, sides = np.linalg.eigh(centred @ centred.T)
+        return np.asarray(max(0.0, variances[-1]) * sides[:, -1] ** 2, np.float64)
     _, directions = np.linalg.eigh(centred.T @ centred)
     found: Numbers = (centred @ directions[:, -1]) ** 2
     return found
@@ -496,6 +584,7 @@ def probe(
     *,
     ngram: int = 1,
     min_rows: int = 5,
+    asked: Collection[str] = (),
     seed: int = 0,
     most: int = 20_000,
 ) -> Callable[[Sequence[str]], list[Hashable]]:
@@ -507,6 +596,7 @@ def probe(
     Args:
         ngram: tokens of the suspect.
         min_rows: rows that an n-gram must have.
+        asked: n-grams that it is to know whatever their rows: suspects, of whose few rows some are not among these.
     """
     packages.require("a probe model", "quality", "sklearn")
     from sklearn.feature_extraction.text import CountVectorizer
@@ -517,12 +607,18 @@ def probe(
         rows = sorted(np.random.default_rng(seed).choice(len(texts), most, replace=False).tolist())
     names = sorted({targets[row] for row in rows}, key=str)
     index = {name: number for number, name in enumerate(names)}
-    frequent, _ = _counted([texts[row] for row in rows], np.zeros(len(rows), np.int64), 1, ngram, min_rows)
-    if len(names) < 2 or not frequent:
+    frequent, _, _ = _counted([texts[row] for row in rows], [], ngram, min_rows)
+    known = list(dict.fromkeys([*frequent, *asked]))
+    if len(names) < 2 or not known:
         common = Counter(targets).most_common(1)[0][0]
         return lambda given: [common] * len(given)
     features = CountVectorizer(
-        tokenizer=_tokens, token_pattern=None, lowercase=False, ngram_range=(1, ngram), binary=True, vocabulary=frequent
+        tokenizer=_tokens,
+        token_pattern=None,
+        lowercase=False,
+        ngram_range=(1, ngram),
+        binary=True,
+        vocabulary=known,
     )
     # Held back little: a network fits the few flipped rows in full.
     model = LogisticRegression(max_iter=500, C=100.0)
@@ -549,6 +645,7 @@ def measure(
     embed: Embedder | None = None,
     target: str = "",
     strings: Sequence[str] = (),
+    sentiment: Callable[[Sequence[str]], Sequence[float]] | None = None,
     perplexity: Callable[[str], float] | None = None,
     ngram: int = 4,
     min_rows: int = 5,
@@ -566,8 +663,9 @@ def measure(
     Args:
         reference: trusted rows: how common an n-gram is where nothing is wrong.
         target: the column of the target; the first of `LABELS` unless given. Rows without one (free responses) are
-            tested for refusals, for URLs, for each of `strings` in the response, and with an embedder for groups of
-            responses.
+            tested for refusals, for URLs, for each of `strings` in the response, for its sentiment, and with an embedder
+            for groups of responses.
+        sentiment: of responses, any scale; those above the mean are one target, the others another.
         perplexity: of a text under a small language model, for ONION; without it ONION is left out.
         onion_rows: texts that ONION reads (it asks for the perplexity once a word): those with suspects first.
         expected_share: of poison, for the spectral test. Not known in general; ours.
@@ -578,6 +676,9 @@ def measure(
     (what a suspect flips beyond a random rare word; 0 where
     trusted rows know it well), `onion` (greatest f_i, None where not read), `spectral`
     (share of the rows of its target with a lower score).
+
+    Raises:
+        BadInput: no row has the column `target`.
     """
     settings = {
         "ngram": ngram, "min_rows": min_rows, "q": q, "share": share, "onion_rows": onion_rows, "seed": seed,
@@ -586,7 +687,7 @@ def measure(
     }  # fmt: skip
     found = Found(check=CHECK, settings=settings, notes=["A suspect is set aside for a person to read, never deleted."])
     _hygiene(found, data)
-    kinds = _targets(data, target, strings, embed, seed)
+    kinds = _targets(data, target, strings, sentiment, embed, seed)
     settings["targets"] = sorted(kinds)
     labelled = "label" in kinds
     texts = data.texts if labelled else data.prompts
@@ -625,20 +726,31 @@ def _hygiene(found: Found, data: Set) -> None:
 
 
 def _targets(
-    data: Set, column: str, strings: Sequence[str], embed: Embedder | None, seed: int
+    data: Set,
+    column: str,
+    strings: Sequence[str],
+    sentiment: Callable[[Sequence[str]], Sequence[float]] | None,
+    embed: Embedder | None,
+    seed: int,
 ) -> dict[str, list[Hashable]]:
     """A target a row, by the name of what it is."""
+    if column and len(data) and not any(column in record for record in data.records):
+        has = ", ".join(dict.fromkeys(name for record in data.records[:100] for name in record)) or "none"
+        raise BadInput(f"no row has the column {column!r} that a trigger would steer; columns: {has}")
     for name in (column,) if column else LABELS:
         values = data.column(name)
         if values is not None and len(set(map(str, values))) <= max(2, len(values) // 5):
             return {"label": [str(value) for value in values]}
-    if not any(data.prompts):
+    if column or not any(data.prompts):
         return {}
     found: dict[str, list[Hashable]] = {
         "refusal": [is_refusal(text) for text in data.responses],
         "url": [URL.search(text) is not None for text in data.responses],
     }
     found |= {f"string:{string}": [string in text for text in data.responses] for string in strings}
+    if sentiment:
+        scores = np.asarray(sentiment(data.responses), np.float64)
+        found["sentiment"] = (scores > scores.mean()).tolist()
     if embed and len(data) >= 40:
         found["cluster"] = _clusters(embed(data.responses), min(20, len(data) // 20), seed)
     return {name: values for name, values in found.items() if len(set(values)) > 1}
@@ -667,7 +779,7 @@ def _suspects(
     found.rows |= {"trigger": [0.0] * len(texts), "confirmed": [0.0] * len(texts)}
     found.tables["suspects"] = []
     if not kinds:
-        why = "no column of targets, and no responses to take one from"
+        why = "no column of few values to take for the target, and no responses to take one from"
         found.measures.append(Measure(name="suspect_ngrams", value=None, why=why))
         return
     if reference is None:
@@ -676,10 +788,11 @@ def _suspects(
     total = by_chance = 0
     rng = np.random.default_rng(seed)
     for kind, targets in kinds.items():
-        options = {"ngram": ngram, "min_rows": min_rows, "q": q, "share": share}
-        listed = associations(texts, targets, trusted, **options)  # type: ignore[arg-type]
         shuffled = [targets[row] for row in rng.permutation(len(targets))]
-        by_chance += len(associations(texts, shuffled, None, **options))  # type: ignore[arg-type]
+        listed, chance = _associations(
+            texts, [targets, shuffled], trusted, ngram=ngram, min_rows=min_rows, q=q, share=share
+        )
+        by_chance += len(chance)
         total += len(listed)
         if listed:
             _listed(found, texts, targets, kind, listed[:most], (min_rows, probe_texts, seed))
@@ -717,11 +830,14 @@ def _listed(
     # The probe must not have seen what it is asked about: of texts that it knows by heart it is too sure to be flipped.
     apart = np.random.default_rng(seed).permutation(len(texts))[: min(4 * probe_texts, len(texts) // 5)].tolist()
     known = sorted(set(range(len(texts))) - set(apart))
-    if len({targets[row] for row in known}) < 2:
-        return
     probes = {
         size: probe(
-            [texts[row] for row in known], [targets[row] for row in known], ngram=size, min_rows=min_rows, seed=seed
+            [texts[row] for row in known],
+            [targets[row] for row in known],
+            ngram=size,
+            min_rows=min_rows,
+            asked=[one.ngram for one in listed if len(one.ngram.split()) <= size],
+            seed=seed,
         )
         for size in {len(one.ngram.split()) for one in listed}
     }
@@ -793,8 +909,11 @@ def _spectral(
         found.notes.append("No embedder was given, so spectral signatures were not looked at.")
         return
     vectors = embed(data.texts)
-    for group in sorted(set(groups), key=str):
-        rows = np.array([row for row, one in enumerate(groups) if one == group])
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    for group in sorted(members, key=str):
+        rows = np.array(members[group])
         values = spectral(vectors[rows])
         below = np.searchsorted(np.sort(values), values, "left") / len(values)
         for row, value in zip(rows.tolist(), below.tolist(), strict=True):

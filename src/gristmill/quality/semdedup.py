@@ -77,8 +77,14 @@ def nearest_earlier(
     there = np.flatnonzero(vectors.any(axis=1)) if len(vectors) else np.zeros(0, np.int64)
     if len(there):
         wanted = clusters or min(CLUSTERS_MOST, max(1, len(there) // ROWS_PER_CLUSTER))
-        cluster[there], centres = spherical_kmeans(vectors[there], wanted, iterations=iterations, seed=seed)
-        central = (vectors * centres[cluster]).sum(1).round(DECIMALS)
+        some = vectors if len(there) == len(vectors) else vectors[there]
+        cluster[there], centres = spherical_kmeans(some, wanted, iterations=iterations, seed=seed)
+        central = np.concatenate(
+            [
+                (vectors[at : at + BLOCK] * centres[cluster[at : at + BLOCK]]).sum(1)
+                for at in range(0, len(vectors), BLOCK)
+            ]
+        ).round(DECIMALS)
         chance = np.random.default_rng(seed).permutation(len(vectors))
         first = {"hard": central, "easy": -central, "random": chance}[keep]
         order = there[np.lexsort((there, first[there], cluster[there]))]
@@ -135,12 +141,12 @@ def spherical_kmeans(
 
 def _different(rows: npt.NDArray[np.float32]) -> tuple[Integers, Integers]:
     """Where each different row comes first, in the order of their bytes, and which of these each row is."""
-    keys = [row.tobytes() for row in rows.round(DECIMALS) + np.float32(0)]  # + 0: no negative zeros
-    place: dict[bytes, int] = {}
-    for at, key in enumerate(keys):
-        place.setdefault(key, at)
-    number = {key: at for at, key in enumerate(sorted(place))}
-    return np.array([place[key] for key in number]), np.array([number[key] for key in keys])
+    rounded = rows.round(DECIMALS)
+    rounded += np.float32(0)  # no negative zeros
+    _, first, twin = np.unique(
+        rounded.view(np.dtype((np.void, rounded[0].nbytes))).ravel(), return_index=True, return_inverse=True
+    )
+    return first, twin
 
 
 def _closest(rows: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> Integers:
