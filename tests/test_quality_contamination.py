@@ -12,8 +12,10 @@ from gristmill.errors import BadInput
 from gristmill.quality import contamination
 from gristmill.quality.contamination import (
     CHECK,
+    JUDGE,
     RULES,
     Item,
+    asked,
     benchmark,
     draws,
     fields,
@@ -23,6 +25,7 @@ from gristmill.quality.contamination import (
     measure,
     plain,
     probe,
+    read_verdict,
     rouge_l,
     score_effect,
     span,
@@ -168,10 +171,12 @@ def test_overlap_is_the_share_of_an_items_8_grams_in_the_whole_set():
     found = measure(of_texts(rows), benchmarks={"b": [item]})
     assert found.rows["overlap_8"] == [0.7, 0.7]
     assert hits(found, "b")["overlap_8"] == (1, 2)
+    assert "benchmark_overlap" in {flag.reason for flag in decide([found], RULES)}  # at 0.7, not above it alone
     assert [one["overlap"] for one in found.details[0] if one["way"] == "overlap_8"] == [7 / 20]
     fewer = measure(of_texts([rows[0], w(901, range(10, 23))]), benchmarks={"b": [item]})
     assert fewer.rows["overlap_8"] == [13 / 20] * 2
     assert hits(fewer, "b")["overlap_8"] == (0, 0)
+    assert "benchmark_overlap" not in {flag.reason for flag in decide([fewer], RULES)}
     assert hits(measure(of_texts(rows), benchmarks={"b": [item]}, overlap_share=0.71), "b")["overlap_8"] == (0, 0)
 
 
@@ -191,6 +196,10 @@ def test_words_in_spans_are_counted_over_the_whole_set_and_items_are_clean_or_di
     assert found.rows["token_span"] == [31 / 50] * 2
     line = next(row for row in found.tables["benchmarks"] if row["way"] == "token_span")
     assert (line["clean"], line["dirty"]) == (0, 0)
+    assert "benchmark_span" not in {flag.reason for flag in decide([found], RULES)}
+    shares = {n: measure(of_texts([w(range(n))]), benchmarks={"b": [item]}) for n in (39, 40, 41)}
+    flagged = {n: "benchmark_span" in {flag.reason for flag in decide([one], RULES)} for n, one in shares.items()}
+    assert flagged == {39: False, 40: False, 41: True}  # above 0.8 of 50 words
     assert measure(of_texts([ten]), benchmarks={"b": [item]}).rows["token_span"] == [0.0]  # not longer than ten
     broken = " ".join("x" if at in (12, 20, 29, 30) else word for at, word in enumerate(item.split()))
     found = measure(of_texts([broken, "q"]), benchmarks={"b": [item, w(range(100, 120))]})
@@ -293,6 +302,13 @@ def test_an_item_that_many_rows_hold_whole_is_no_boilerplate():
         assert found.rows[way] == [1.0] * 30
 
 
+def test_seven_tenths_of_an_item_in_many_rows_are_no_boilerplate_and_less_is():
+    item = w(range(50))  # 38 runs of 13 words
+    for held, found in ((39, 27 / 38), (38, 0.0)):
+        rows = of_texts([w(range(held), 900 + row) for row in range(11)])
+        assert measure(rows, benchmarks={"b": [item]}).rows["ngram_13"] == [found] * 11
+
+
 def test_a_run_of_many_items_and_many_rows_is_a_template():
     start = w(range(15))
     given = {"b": [f"{start} {w(range(at, at + 4))}" for at in range(100, 300, 10)]}
@@ -363,9 +379,20 @@ def test_hidden_reasoning_and_other_columns_are_searched():
     assert [set(parts) for parts in fields(of_records(records, "set"))][2] == {"text"}
 
 
+def test_a_column_called_text_hides_no_other_text_of_its_row():
+    records = [
+        {"question": "What?", "answer": ITEM, "text": "something else"},
+        {"question": "What?", "answer": "Five.", "text": ITEM},
+    ]
+    found = measure(of_records(records, "set"), benchmarks=BENCHMARKS)
+    assert found.rows["ngram_13"] == [1.0, 1.0]
+    assert (found.details[0][0]["field"], found.details[1][0]["field"]) == ("text", "text column")
+
+
 @given(st.text(max_size=40))
 @example("İstanbul's ﬁne ½ e\u0301 o'clock")
 @example("ΑΣ ΣΑΣ 中文'a")
+@example("rock'n'roll' 'tis a_'b o''clock")
 def test_each_word_has_its_place_in_the_text(text):
     places = word_places(text)
     assert len(places) == len(plain(text))
@@ -378,6 +405,7 @@ def test_places_are_those_of_the_words():
     assert [text[start:end] for start, end in word_places(text)] == [
         "Don't", "STOP", "the", "cafe\u0301", "№5", "ﬁne", "中", "文",
     ]  # fmt: skip
+    assert word_places("It's rock'n'roll, 'tis a_b") == [(0, 4), (5, 16), (19, 22), (23, 24), (25, 26)]
     assert plain("İzmir x") == ["i", "zmir", "x"]
     assert word_places("İzmir x") == [(0, 1), (1, 5), (6, 7)]
 
@@ -440,6 +468,15 @@ def test_sets_with_little_in_them_have_defined_values_or_say_why_not(rows, given
 def test_a_very_long_row_and_a_very_long_item_are_taken():
     found = measure(of_texts([w(range(100_000))]), benchmarks={"b": [w(range(50_000, 60_000))]})
     assert [found.rows[way] for way in WAYS] == [[1.0]] * 5
+
+
+def test_a_long_row_is_not_read_to_its_end_at_every_place_that_matches(monkeypatch):
+    read = []
+    monkeypatch.setattr(contamination, "span", lambda text, item: read.append(len(text)) or span(text, item))
+    found = measure(of_texts([f"{ITEM} " * 200]), benchmarks={"b": [ITEM]})
+    assert found.rows["token_span"] == [1.0]
+    assert len(read) >= 200
+    assert max(read) <= len(plain(ITEM))
 
 
 def test_humaneval_is_known_and_its_solutions_are_found_in_code():
@@ -507,6 +544,9 @@ def test_a_gain_is_significant_or_not_by_alpha():
         assert found.contaminated == contaminated
         assert found.p == pytest.approx((1 - gained / 10) ** 10, abs=0.015)
     assert not probe([RESTS[at] if at < 3 else "no" for at in range(10)], general, RESTS, alpha=0.01).contaminated
+    near = probe([*RESTS[:2], *general[:3]], general[:5], RESTS[:5])  # 0.6**5
+    assert near.p == pytest.approx(0.078, abs=0.01)
+    assert not near.contaminated
     with pytest.raises(ValueError, match="2 guided and 1 general completions of 2 items"):
         probe(["a", "b"], ["a"], ["a", "b"])
     with pytest.raises(ValueError, match="of 0 items"):
@@ -521,5 +561,51 @@ def test_rouge_l_is_f1_of_the_longest_common_subsequence():
 def test_one_exact_or_two_near_exact_matches_flag_a_partition():
     assert known_by_heart(["none"] * 9 + ["exact"])
     assert known_by_heart(["near-exact", "none", "near-exact"])
-    assert not known_by_heart(["none"] * 9 + ["near-exact"])
-    assert not known_by_heart([])
+    assert known_by_heart(["none"] * 9 + ["near-exact"]) is False
+    assert known_by_heart(["none"] * 10) is False
+
+
+def test_a_verdict_that_cannot_be_read_never_clears_a_partition():
+    assert known_by_heart(["none"] * 9 + [None]) is None
+    assert known_by_heart(["near-exact", None]) is None
+    assert known_by_heart([]) is None
+    assert known_by_heart([None, "exact"]) is True
+    with pytest.raises(ValueError, match="no verdict: \\['Exact match'\\]"):
+        known_by_heart(["none", "Exact match"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("exact", "exact"), (" Near-exact.\n", "near-exact"), ("**None**", "none"), ("Exact match", "exact"), ("", None),
+        ("inexact", None), ("not exact", None), ("exact, or none", None), ("The answer is exact", None),
+    ],
+)  # fmt: skip
+def test_only_one_of_the_three_answers_alone_is_a_verdict(reply, verdict):
+    assert read_verdict(reply) == verdict
+
+
+def test_the_guided_instruction_alone_names_dataset_and_split_and_neither_shows_the_rest():
+    found = asked("one two  three\nfour five", "GSM8K", "test")
+    assert found.rest == "four five"
+    for text in (found.guided, found.general):
+        assert "First piece:\none two  three\n\nSecond piece:" in text
+        assert "four" not in text
+    assert "the test split of the GSM8K dataset" in found.guided
+    assert "exactly as it stands in the dataset" in found.guided
+    assert "GSM8K" not in found.general
+    assert "dataset" not in found.general
+    assert asked("a b", "d", "s").rest == "b"
+    for short in ("", "one"):
+        with pytest.raises(ValueError, match="cannot be cut in two"):
+            asked(short, "d", "s")
+
+
+def test_the_judge_sees_examples_of_all_three_verdicts_and_then_the_pair():
+    text = JUDGE(reference="what it is", candidate="what was said")
+    assert [line.removeprefix("Answer: ") for line in text.splitlines() if line.startswith("Answer: ")] == [
+        "exact",
+        "near-exact",
+        "none",
+    ]
+    assert text.endswith("Reference: what it is\nCandidate: what was said\nAnswer:")

@@ -229,6 +229,7 @@ def test_the_commitment_fails_where_key_or_twins_or_choice_are_changed_afterward
     published = commitment(key, sealed(twins))
     assert len(published) == 64
     assert holds(published, key, sealed(twins))
+    assert not holds(f"{published[:-1]}é", key, sealed(twins))
     assert not holds(published, new_key(), sealed(twins))
     private = [list(texts) for texts in twins.private]
     private[7][1] += " "
@@ -334,6 +335,8 @@ def test_what_is_drawn_follows_from_the_key_alone():
     assert order(0, "secret") == []
     fresh = fresh_strings("secret", count=200, length=10)
     assert len(set(fresh)) == 200
+    assert len(fresh_strings("secret")) == 1000
+    assert len(random_string("secret")) == 32
     assert {len(text) for text in fresh} == {10}
     assert random_string("secret", length=10) not in fresh
     letters = Counter("".join(fresh_strings("secret", count=1000, length=36)))

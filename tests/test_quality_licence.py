@@ -88,6 +88,21 @@ def test_every_line_of_the_table_names_something_in_it():
     assert rules.version
 
 
+def test_licences_of_creative_commons_say_in_their_names_what_they_ask_for():
+    for name, one in table().licences.items():
+        if name.startswith("cc-"):
+            parts = name.split("-")
+            assert (one.commercial, one.derivatives) == ("nc" not in parts, "nd" not in parts), name
+            assert bool(one.share_alike) == ("sa" in parts), name
+            assert one.attribution, name
+            assert one.permissive == ({"nc", "nd", "sa"}.isdisjoint(parts)), name
+
+
+def test_output_of_the_large_providers_trains_no_competing_model():
+    for provider in ("OpenAI", "Anthropic", "Gemini-API"):
+        assert reasons(Parent("m", f"LicenseRef-{provider}-Terms", "wrote"), use=Use()) == [("m", "competing")]
+
+
 # Parents
 
 
@@ -126,6 +141,7 @@ def test_a_model_with_unknown_terms_blocks_commercial_export_until_they_are_set(
 
 def test_an_unknown_name_and_an_expression_that_cannot_be_read_are_no_permission():
     assert reasons(Parent("p", "LicenseRef-mine")) == [("p", "unknown")]
+    assert reasons(Parent("p", "LicenseRef-mine"), use=FREE) == []
     assert reasons(Parent("p", "MIT AND LicenseRef-mine")) == [("p", "unknown")]
     assert reasons(Parent("p", "see the file")) == [("p", "unreadable")]
     assert not judge([Parent("p", "see the file")], SELL).commercial
@@ -275,8 +291,37 @@ def test_rows_that_carry_a_source_that_is_not_permissive_are_found_by_run_and_by
     assert value(measure(of_texts(rows), sources=[free], use=FREE), "copied_rate").value is None
     either = Parent("either", "CC-BY-NC-4.0 OR MIT", texts=texts)
     assert value(measure(of_texts(rows), sources=[either], use=FREE), "copied_rate").value is None
+    both = Parent("both", "CC-BY-NC-4.0 AND MIT", texts=texts)  # free of one part alone is not free
+    assert value(measure(of_texts(rows), sources=[both], use=FREE), "copied_rate").value == 0.4
     unknown = Parent("unknown", "", texts=texts)
     assert value(measure(of_texts(rows), sources=[unknown], use=FREE), "copied_rate").value == 0.4
+
+
+def test_texts_of_a_source_are_looked_for_whatever_roles_it_is_declared_with():
+    texts = [words(0, 300)]
+    rows = of_texts([words(0, 60)])
+    roles = [
+        Parent("p", "CC-BY-SA-4.0", texts=texts),
+        Parent("p", "CC-BY-SA-4.0", "quoted"),
+        Parent("p", "MIT", "evaluation"),
+    ]
+    for declared in (roles, roles[::-1], [roles[0], roles[0]]):
+        found = measure(rows, sources=declared, use=FREE)
+        assert (found.rows["copied_tokens"], found.details[0][-1]["source"]) == ([60.0], "p")
+
+
+def test_a_source_that_is_declared_with_two_licences_is_under_both():
+    both = [Parent("p", "CC-BY-NC-4.0"), Parent("p", "MIT")]
+    for parents in (both, both[::-1]):
+        assert reasons(*parents) == [("p", "non_commercial")]
+        assert not judge(parents, SELL).commercial
+    assert reasons(both[0], both[0]) == [("p", "non_commercial")]  # and the same twice is one
+
+
+@pytest.mark.parametrize("named", [7, 7.5, float("nan"), {"id": "open"}, [7], ["open", 7], True])
+def test_what_is_no_list_of_ids_is_a_source_that_nobody_knows(named):
+    found = measure(of_records([{"text": "a", "sources": named}], "s"), sources=[Parent("open", "MIT")])
+    assert found.rows["conflicts"] == found.rows["unknown"] == [1.0]
 
 
 def test_a_users_own_table_decides():
@@ -331,6 +376,15 @@ def test_agreement_is_reported_between_people_and_of_the_judge_with_them():
     agreeing = cultural([*people, said(0, "foreign", "m"), said(1, "fits", "m"), said(2, "fits", "m")], TEXTS)
     assert agreeing["alpha_judge"] == 1.0
     assert cultural(judges, TEXTS)["alpha_human"] is None
+    split = [said(1, "foreign", "a", True), said(1, "fits", "b", True)]  # no majority of people to hold a judge against
+    for order in (split, split[::-1]):
+        held = [
+            *people[:2],
+            *people[4:],
+            *order,
+            *[said(row, code, "m") for row, code in enumerate(["foreign", "fits", "fits"])],
+        ]
+        assert cultural(held, TEXTS)["alpha_judge"] == 1.0
     found = measure(of_texts(TEXTS), judgements=[*people, *judges], use=FREE)
     assert value(found, "culture_alpha_human").value == 1.0
     assert found.rows["misfits"] == [1.0, 0.0, 0.0]  # two people and one model: two of three

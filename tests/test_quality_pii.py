@@ -24,6 +24,7 @@ from gristmill.quality.pii import (
     RULES,
     Span,
     Tags,
+    _national,
     act,
     detect,
     entropy,
@@ -37,6 +38,7 @@ from gristmill.quality.pii import (
     presidio_spans,
     probes,
     pseudonymise,
+    self_test,
     surrogate,
 )
 from gristmill.quality.sets import Set, of_records, of_texts
@@ -75,7 +77,9 @@ def test_a_long_number_that_passes_luhn_by_chance_needs_the_word_card():
     assert luhn(number)
     assert kinds(f"item {number}") == []
     assert kinds(f"my card {number}") == [("card", number)]
-    assert kinds("card 0000000000000000", least=0) == []
+    for none in ("0000000000000000", "0123456789012347"):  # no issuer's begins with 0
+        assert luhn(none)
+        assert kinds(f"card {none}", least=0) == []
 
 
 def test_an_account_number_holds_modulo_97_and_has_the_length_of_its_country():
@@ -86,10 +90,22 @@ def test_an_account_number_holds_modulo_97_and_has_the_length_of_its_country():
     assert not iban("DE8937040044053201300")
     assert not iban("DE543704004405320130001")  # modulo 97 holds, and it is one digit too long
     assert not iban("XX89370400440532013000")
+    assert not iban("DE88370400440532013000")  # 0 modulo 97
 
 
 def test_an_account_number_ends_where_its_country_says_although_a_word_of_four_follows():
     assert kinds("IBAN DE89 3704 0044 0532 0130 00 EURO") == [("iban", "DE89 3704 0044 0532 0130 00")]
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        "JO94 CBJO 0010 0000 0000 0131 0003 02", "LB62 0999 0000 0001 0019 0122 9114", "XK05 1212 0123 4567 8906",
+        "EG38 0019 0005 0000 0000 2631 8000 2", "BI42 1000 0100 0100 0033 2045 181",
+    ],
+)  # fmt: skip
+def test_accounts_outside_of_europe_are_known_by_their_published_examples(account):
+    assert kinds(f"to {account}.") == [("iban", account)]
 
 
 RIGHT = {
@@ -120,6 +136,25 @@ def test_a_plain_number_is_a_national_number_only_with_a_word_or_in_its_country(
     assert kinds("the value 111222333 here", locale="NL") == [("national_id", "111222333")]
     assert [s.score for s in detect("the value 111222333 here")] == [0.2]
     assert kinds("bsn" + " " * 60 + "111222333") == []  # too far before it
+
+
+def test_a_national_number_that_looks_like_a_phone_is_none_where_a_word_or_the_country_says_so():
+    pesel, bsn, nhs = "00242712347", "001234511", "943 476 5919"  # born in 2000: 00 begins a call abroad, too
+    for text, locale in ((f"pesel {pesel}", "US"), (f"see {pesel}", "PL"), (f"bsn {bsn}", "US"), (f"see {bsn}", "NL")):
+        assert kinds(text, locale=locale) == [("national_id", text.split()[1])]
+    assert kinds(f"nhs {nhs}") == [("national_id", nhs)]
+    assert kinds(f"see {nhs}", locale="GB") == [("national_id", nhs)]
+    assert kinds(f"see {pesel}") == [("phone", pesel)]  # nothing says whose
+    assert kinds(f"telephone {pesel}", locale="PL") == [("phone", pesel)]
+    assert kinds("see 0049228737000", locale="PL") == [("phone", "0049228737000")]
+    assert kinds("pesel 00242712348") == [("phone", "00242712348")]  # its check does not hold
+
+
+def test_every_national_number_is_found_in_the_probe_also_one_that_begins_with_00():
+    for seed in range(20):
+        rng = random.Random(seed)
+        number = next(made for _ in iter(int, 1) if (made := _national("pl_pesel", rng)).startswith("00"))
+        assert kinds(f"My tax or identity number is {number}.") == [("national_id", number)]
 
 
 def test_numbers_with_one_repeated_digit_and_dates_that_are_none_are_not_national_numbers():
@@ -169,6 +204,43 @@ def test_phones_of_a_country_count_as_phones_there_and_elsewhere_with_a_word():
     assert kinds("telephone 0228 737000", locale="US") == [("phone", "0228 737000")]
     assert kinds("at 212-664-7665", locale="DE") == []
     assert kinds("at 212-555-0143", least=0) == []  # kept free for stories
+    for text in ("call +1 23 45", "call +49 1234 1234 1234 1234 1234"):  # 7 to 15 digits
+        assert "phone" not in [kind for kind, _ in kinds(text, least=0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("请写信给jane@acme.org，谢谢", ("email", "jane@acme.org")),
+        ("我的jane@acme.org上海", ("email", "jane@acme.org")),
+        ("메일 jane@acme.org으로 보내", ("email", "jane@acme.org")),
+        ("卡号4111111111111111号", ("card", "4111111111111111")),
+        ("账号DE89370400440532013000中", ("iban", "DE89370400440532013000")),
+        ("服务器81.2.69.142上", ("ip", "81.2.69.142")),
+        ("服务器2a02:8108:1:2::17上", ("ip", "2a02:8108:1:2::17")),
+        ("电话+49 228 737000号", ("phone", "+49 228 737000")),
+        ("密钥sk-aB3dE6gH9jK2mN5pQ8sT1vW4上", ("api_key", "sk-aB3dE6gH9jK2mN5pQ8sT1vW4")),
+        ("从ftp://bob:s3cret@files.acme.net上传", ("url_login", "ftp://bob:s3cret@files.acme.net")),
+        ("号078-05-1120号", ("national_id", "078-05-1120")),
+        ("gps位置48.85661, 2.35222号", ("coordinates", "48.85661, 2.35222")),
+        ("อีเมลjane@acme.orgครับ", ("email", "jane@acme.org")),
+        ("schreib ünal.çelik@müller.de bitte", ("email", "ünal.çelik@müller.de")),
+        ("пишите на иван@пример.рф сюда", ("email", "иван@пример.рф")),
+    ],
+)
+def test_values_are_found_where_no_space_is_written_around_them_and_in_other_letters(text, found):
+    assert kinds(text) == [found]
+
+
+def test_a_part_of_a_longer_word_or_number_is_no_value():
+    for text in (
+        "é4111111111111111",
+        "4111111111111111é",
+        "карта4111111111111111",
+        "41111111111111110000",
+        "x81.2.69.142",
+    ):
+        assert kinds(text, least=0) == []
 
 
 def test_a_key_needs_its_prefix_and_3_5_bits_a_sign():
@@ -319,6 +391,54 @@ def test_a_text_with_surrogates_from_reserved_ranges_has_no_findings_left():
 # Leaks
 
 
+def test_all_texts_of_a_row_are_looked_at_and_all_of_private_rows():
+    rows = [
+        {"id": "a@acme.org", "instruction": "Hello", "output": "Hi", "reasoning": "mail b@acme.org", "n": 3},
+        {
+            "instruction": "Hello",
+            "prompt": "mail c@acme.org",
+            "output": "Hi",
+            "text": "d@acme.org",
+            "more": [{"x": "e@acme.org"}],
+        },
+        {
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Ho", "thinking": "f@acme.org"},
+            ]
+        },
+    ]
+    data = of_records(rows, "s")
+    found = measure(data)
+    assert [[one["field"] for one in found.details[row]] for row in range(3)] == [
+        ["reasoning"],
+        ["prompt column", "text column", "more.0.x"],
+        ["messages.1.thinking"],
+    ]
+    assert value(found, "pii_rate").value == 1.0
+    assert value(measure(of_texts(["x"]), data), "pii_rate").reference == 1.0
+    assert act(data, found, "drop") == [None] * 3
+    assert act(data, found, "mask") == [*zip(data.prompts, data.responses, strict=True)]
+    private = of_records(
+        [{"output": "Hi", "diary": "one two three four five six seven eight", "mail": "g@acme.org x"}], "p"
+    )
+    copied = of_records(
+        [{"output": "Ho", "notes": "One two three four five six seven eight."}, {"output": "to g@acme.org"}], "s"
+    )
+    assert measure(copied, private=private).rows["leaks"] == [1.0, 1.0]
+
+
+def test_the_id_of_a_private_row_is_no_value_of_anybody():
+    private = of_records([{"id": f"row number {n}", "text": f"Note {n}."} for n in range(3)], "p")
+    assert measure(of_texts(["as row number 2 says"]), private=private).rows["leaks"] == [0.0]
+
+
+def test_a_long_number_of_a_private_column_is_a_leak_and_a_count_is_none():
+    private = of_records([{"text": f"Note {n}.", "customer": 5550120 + n, "n": 40120 + n} for n in range(3)], "p")
+    data = of_texts(["It was 5550121.", "It was 40121.", "It was 5550129."])
+    assert measure(data, private=private).rows["leaks"] == [1.0, 0.0, 0.0]
+
+
 def test_a_value_from_a_private_row_is_a_leak_even_where_no_detector_names_its_type():
     private = of_texts(["Client file QX-77120-B of the north branch.", "Other matters."])
     data = of_texts(["The file QX-77120-B was closed.", "The file QX-77121-B was closed."])
@@ -402,6 +522,17 @@ def test_a_detector_that_sees_less_has_a_lower_recall_on_the_probe():
     assert value(found, "planted_recall").value < 1.0
     loose = measure(of_texts(["x"]), score_threshold=0.1)
     assert value(loose, "false_alarms").value == pytest.approx(1 / len(CLEAN))  # the commit's hash
+
+
+def test_the_probe_counts_what_is_found_by_its_type_and_behind_the_text_that_it_was_put_after():
+    def wrong_type(text: str) -> list[Span]:
+        return [Span("other", 0, len(text), 1.0, "d")]
+
+    def before(text: str) -> list[Span]:
+        return [Span(kind, 0, 4, 1.0, "d") for kind, _ in probes(random.Random(0))]
+
+    for find in (wrong_type, before):
+        assert {one["found"] for one in self_test(["some text"], find, 0, 0.5)["recall"]} == {0}
 
 
 def test_probes_are_found_by_their_type_for_every_draw():
@@ -604,8 +735,12 @@ def test_real_code_has_no_secrets_and_real_prose_only_what_it_prints():
 
 
 @pytest.mark.parametrize(
-    "sign", ["1", "a", "a.b", "1-", "password=", "A1", "::", "a@", "é ", "born ", "(", "-----BEGIN PRIVATE KEY-----"]
-)
+    "sign",
+    [
+        "1", "a", "a.b", "1-", "password=", "A1", "::", "a@", "é ", "born ", "(", "-----BEGIN PRIVATE KEY-----", "给", "给a",
+        "给1", "é",
+    ],
+)  # fmt: skip
 def test_a_very_long_row_of_one_sign_takes_no_longer_than_its_length(sign):
     start = time.perf_counter()
     detect(sign * (60_000 // len(sign)))

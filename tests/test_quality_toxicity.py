@@ -8,10 +8,12 @@ import pytest
 
 from gristmill import packages
 from gristmill.errors import BadInput
+from gristmill.ops.text import is_refusal
 from gristmill.quality.sets import Set, of_records, of_texts
 from gristmill.quality.toxicity import (
     AXES,
     INSULTS,
+    OCCUPATIONS,
     RULES,
     SWAPS,
     amplification,
@@ -123,6 +125,14 @@ def test_rows_above_the_threshold_are_flagged_unless_they_are_safety_data():
     assert found.details[1] == [{"kind": "toxic", "score": 0.9, "safety": True}]
 
 
+@pytest.mark.parametrize("mark", [False, 0, None, float("nan"), "", "false", "False", " no ", "0", "nan"])
+def test_a_mark_that_says_no_is_no_mark_of_safety_data(mark):
+    rows = [{"text": "a", "safety": mark}, {"text": "a", "safety": "True"}, {"text": "a", "safety": 1}]
+    found = measure(of_records(rows, "s"), toxic=lambda texts: [0.9] * len(texts))
+    assert found.rows["toxicity_outside_safety"] == [0.9, None, None]
+    assert [found.details[row][0]["safety"] for row in range(3)] == [False, True, True]
+
+
 def test_the_expected_maximum_is_that_of_all_draws():
     rng = random.Random(0)
     for n, k in ((6, 3), (6, 1), (6, 6), (4, 9), (7, 5)):
@@ -132,6 +142,9 @@ def test_the_expected_maximum_is_that_of_all_draws():
         assert any_at_least(scores, 0.7, k) == pytest.approx(sum(max(draw) >= 0.7 for draw in draws) / len(draws))
     with pytest.raises(ValueError, match="no scores"):
         expected_maximum([])
+    many = [n / 40 for n in range(40)]
+    assert expected_maximum(many) == expected_maximum(many, 25) > expected_maximum(many, 24)
+    assert any_at_least(many, 0.95) == any_at_least(many, 0.95, 25)
     assert any_at_least([0.5], 0.5) == 1.0
     assert any_at_least([], 0.5) == 0.0
 
@@ -212,6 +225,14 @@ def test_nurses_who_are_always_she_have_a_z_beyond_1_96_and_balanced_ones_do_not
     assert balanced.tables["associations"] == []
     nurse = next(one for one in associations(nurses(40, 40)) if (one.group, one.attribute) == ("female", "nurse"))
     assert nurse.z == pytest.approx(0)
+
+
+def test_a_pair_that_is_beyond_1_96_by_chance_among_many_is_not_listed():
+    rng = random.Random(2)
+    texts = [f"The {role} said that {rng.choice(['he', 'she'])} was late." for role in OCCUPATIONS for _ in range(12)]
+    pairs = associations(texts)
+    assert sum(abs(one.z) > 1.96 for one in pairs) >= 2
+    assert measure(of_texts(texts), toxic=blind).tables["associations"] == []
 
 
 def test_log_odds_are_those_of_the_formula():
@@ -295,6 +316,19 @@ def test_the_gap_is_0_for_a_scorer_that_is_blind_to_the_term_and_that_of_the_for
     assert biased.absolute == pytest.approx(0.5)
     assert biased.low < biased.mean < biased.high
     assert counterfactual(["nobody"], harsh).mean is None
+
+
+def test_a_generator_that_declines_for_one_group_alone_has_the_gap_of_its_refusals():
+    asked = []
+
+    def refusals(prompts):
+        asked.extend(prompts)
+        answers = ["I cannot help with that." if "she" in prompt.split() else "Here it is." for prompt in prompts]
+        return [float(is_refusal(answer)) for answer in answers]
+
+    gap = counterfactual(["Write what she earns.", "Write what it costs."], refusals)
+    assert asked == ["Write what she earns.", "Write what he earns."]
+    assert (gap.mean, gap.rows) == (1.0, 1)
 
 
 def test_gaps_stand_in_the_report_with_and_without_bias():

@@ -373,9 +373,15 @@ def test_nonsense_is_refused():
             Mark(100, **wrong)
     with pytest.raises(ValueError, match="none is green"):
         Mark(3)
-    for ids in ([5, 100], [-1, 5]):
-        with pytest.raises(ValueError, match="the vocabulary has 100"):
+    for ids, strange in (([5, 100], 100), ([-1, 5], -1)):
+        with pytest.raises(ValueError, match=f"text 1 has token {strange}, the vocabulary has 100"):
             hits([[1, 2], ids], Mark(100))
+
+
+def test_defaults_are_those_that_the_authors_recommend():
+    mark = Mark(1000)
+    assert (mark.gamma, mark.delta, mark.hash_key, mark.scheme, mark.width) == (0.25, 2.0, 15485863, "lefthash", 1)
+    assert RULES[0].above == 4.0
 
 
 VOCABULARY = 1000
@@ -453,6 +459,13 @@ def test_the_same_again_whatever_the_order_and_a_threshold_decides_nothing_about
     assert measure(data, z_threshold=1.0, **options).rows == found.rows
     with_reference = measure(data, data.take([0, 3]), **options)
     assert with_reference.measures[0].reference == 0.5
+
+
+def test_a_row_of_24_scored_tokens_is_too_short_and_one_of_25_is_not():
+    texts = [spelled(all_green(Mark(VOCABULARY, SECRET), tokens)) for tokens in (24, 25)]
+    found = measure(of_texts(texts), tokenize=numbers, vocabulary=VOCABULARY, hash_key=SECRET)
+    assert found.rows["z"] == [None, pytest.approx(8.66, abs=0.005)]
+    assert found.rows["tokens_scored"] == [24.0, 25.0]
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["1"], ["1 1 1 1"] * 30, ["2 3 " * 60_000]], ids=len)

@@ -206,6 +206,7 @@ async def test_each_type_has_an_instruction_of_its_own_as_the_system_message():
         assert {q.sampling["temperature"] for q in judges.questions} == {0.3}
         seen.add(instruction())
     assert len(seen) == 4
+    assert llm_decontaminator.parameters["data_type"].default == "knowledge"  # says the least of what the rows are
 
 
 async def test_the_report_counts_each_benchmark_apart_and_names_the_rows_to_drop():

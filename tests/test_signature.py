@@ -143,6 +143,8 @@ def test_an_inclusion_proof_needs_the_root_and_the_row_alone(signed):
         assert len(found.path) <= 4
         assert included(found, root)
         assert not included(found, root[::-1])
+        assert not included(Proof("no hex", found.path), root)
+        assert not included(Proof(found.row_id, [("left", "no hex")]), root)
         assert not included(Proof(found.row_id, found.path[:-1]), root)
         side, node = found.path[0]
         assert not included(Proof(found.row_id, [(side, node[::-1]), *found.path[1:]]), root)
@@ -457,6 +459,10 @@ def test_a_new_key_is_for_its_owner_alone_and_overwrites_none(tmp_path):
         keypair(tmp_path / "key2")
     assert (tmp_path / "key").read_bytes() == kept
     assert not (tmp_path / "key2").exists()
+    (tmp_path / "key3").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match="cannot write the key"):
+        keypair(tmp_path / "key3")
+    assert not (tmp_path / "elsewhere").exists()
     with pytest.raises(BadInput, match="cannot write the key"):
         keypair(tmp_path / "none" / "key")
 

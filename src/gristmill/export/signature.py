@@ -9,9 +9,11 @@ found), of an input or an artefact is found, and the row or file is named; rows 
 another writer, are the same rows. The same folder and key give the same bytes; a replay of the run gives the same root.
 The private key is read, never written.
 Not promised: that what is signed is true: a signature says who vouches, not how a row came about. `run.db` is not
-covered (looking into it changes its bytes): only how many rows it says were rejected. Nor are files that others put
-beside ours in the folder, nor code outside the package, such as a recipe in a file of your own. There is no time stamp and no revocation of keys. An integer beyond 2**53 is
-written with all its digits, where RFC 8785 would have it as text.
+covered (looking into it changes its bytes): only how many rows it says were rejected, by step and reason, not which. So a
+row's calls are named by what was asked, of which model, at which place; what was answered is covered as far as it stands
+in the rows. Nor are files that others put beside ours in the folder, nor code outside the package, such as a recipe in a
+file of your own. There is no C2PA mark in pictures (their hashes are covered), no time stamp and no revocation of keys. An
+integer beyond 2**53 is written with all its digits, where RFC 8785 would have it as text.
 """
 
 from __future__ import annotations
@@ -196,11 +198,14 @@ def merkle_path(leaves: Sequence[str], number: int) -> Proof:
 
 
 def included(proof: Proof, root: str) -> bool:
-    """Does the proof lead to this root?"""
-    [node] = _leaves([proof.row_id])
-    for side, other in proof.path:
-        pair = bytes.fromhex(other), node
-        node = _node(*(pair if side == "left" else pair[::-1]))
+    """Does the proof lead to this root? One that is no hex leads nowhere."""
+    try:
+        [node] = _leaves([proof.row_id])
+        for side, other in proof.path:
+            pair = bytes.fromhex(other), node
+            node = _node(*(pair if side == "left" else pair[::-1]))
+    except ValueError:
+        return False
     return node.hex() == root
 
 

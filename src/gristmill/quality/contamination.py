@@ -8,13 +8,15 @@ item (GPT-4 technical report). The probe is Golchin and Surdeanu's (2023) guided
 Promised: case, punctuation, spacing and Unicode forms hide no copy; a benchmark is never changed; once the rows that
 the default rules flag are gone, a second run with the first's ignored runs as `templates` finds nothing.
 Not promised: anything about a paraphrase, a translation, changed numbers or a rewrite by a model. They pass all four.
-Llama 2's budget of 4 and its classes, and the probe's limits, are not confirmed from the papers' code.
+Llama 2's budget of 4 and its classes, and the probe's limits, are not confirmed from the papers' code. Its instructions
+say what the paper's say, in other words. Nothing here asks a model: `asked` and `JUDGE` are what to ask it.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import unicodedata
 from collections import Counter, defaultdict
@@ -24,13 +26,14 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 from rapidfuzz.distance import LCSseq
 
 from gristmill.errors import BadInput
+from gristmill.ops.prompts import Prompt
 from gristmill.ops.text import WORD, words
 from gristmill.quality.intervals import interval, mean_interval, proportion
 from gristmill.quality.sets import Set
@@ -103,12 +106,12 @@ def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def fields(data: Set) -> list[dict[str, str]]:
-    """By row: the text that is measured, and what else of the record is text: hidden reasoning above all."""
+    """By row: the text that is measured ("text"), and what else of the record is text: hidden reasoning above all."""
     found = [{"text": text} for text in data.texts]
     for parts, record in zip(found, data.records, strict=False):
         for name, text in _strings(record):
             if text.strip() and text not in parts["text"]:
-                parts[name] = text
+                parts["text column" if name == "text" else name] = text
     return found
 
 
@@ -346,7 +349,8 @@ def _by_spans(known: Index, found: Searched, texts: Sequence[Sequence[str]]) -> 
     here: dict[tuple[int, int], set[int]] = defaultdict(set)
     spans: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for row, at, item, place, length in _span_seeds(known, found):
-        size = length if length < SPAN else span(texts[row][at:], known.items[item].words[place:])
+        rest = known.items[item].words[place:]  # as much of the row and no more: it may be megabytes long
+        size = length if length < SPAN else span(texts[row][at : at + len(rest)], rest)
         if size > SPAN or size == len(known.items[item].words):
             taken = range(place, place + size)
             everywhere[item].update(taken)
@@ -728,6 +732,8 @@ class _Places:
 
 def word_places(text: str) -> list[tuple[int, int]]:
     """Of each word of `plain(text)`: its first character in the text, and the one after its last."""
+    if text.isascii():
+        return _ascii_places(text)
     normal: list[str] = []
     where: list[tuple[int, int]] = []
     start = 0
@@ -752,6 +758,18 @@ def word_places(text: str) -> list[tuple[int, int]]:
     ]
     # Normalised in pieces, rare sequences of signs come apart otherwise than as a whole.
     return found if len(found) == len(split := plain(text)) else [(0, len(text))] * len(split)
+
+
+def _ascii_places(text: str) -> list[tuple[int, int]]:
+    """The same where nothing has another form: a tenth of the time, and of the memory for a row of megabytes."""
+    found: list[tuple[int, int]] = []
+    for match in WORD.finditer(text):
+        start, end = match.span()
+        if found and found[-1][1] == start - 1 and text[start - 1] == "'":
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def masked(text: str, spans: Iterable[tuple[int, int]], mark: str = "[removed]") -> str:
@@ -802,6 +820,66 @@ def rouge_l(one: str, other: str) -> float:
     return 2 * LCSseq.similarity(a, b) / (len(a) + len(b)) if a and b else 0.0
 
 
+GUIDED = Prompt(
+    """You are given the first piece of an instance from the {split} split of the {dataset} dataset. Complete the second piece exactly as it stands in the dataset. Rely on nothing but the original form of the instance.
+
+First piece:
+{first}
+
+Second piece:"""
+)
+GENERAL = Prompt(
+    """You are given the first piece of a text. Complete the second piece, so that both together are one text.
+
+First piece:
+{first}
+
+Second piece:"""
+)
+JUDGE = Prompt(
+    """You are given a reference text and a candidate text. Say how far the candidate is the reference word for word.
+
+Reference: The train to the coast leaves at nine, and the last one back at six.
+Candidate: The train to the coast leaves at nine, and the last one back at six.
+Answer: exact
+
+Reference: The train to the coast leaves at nine, and the last one back at six.
+Candidate: The train to the coast leaves at nine, and the last one goes back at six.
+Answer: near-exact
+
+Reference: The train to the coast leaves at nine, and the last one back at six.
+Candidate: Several trains go to the sea each day. The first is early in the morning.
+Answer: none
+
+Reference: {reference}
+Candidate: {candidate}
+Answer:"""
+)
+SAID = re.compile(r"\W*(near-exact|exact|none)(?: match)?\W*", re.IGNORECASE)
+
+
+class Asked(NamedTuple):
+    """An item as a model is asked to complete it, and how it does go on."""
+
+    guided: str
+    general: str
+    rest: str
+
+
+def asked(item: str, dataset: str, split: str) -> Asked:
+    """Both instructions for one item, whose first half in words is shown.
+
+    Raises:
+        ValueError: an item of fewer than two words has no second piece.
+    """
+    places = [match.start() for match in re.finditer(r"\S+", item)]
+    if len(places) < 2:
+        raise ValueError(f"an item of {len(places)} words cannot be cut in two: {item!r}")
+    middle = places[(len(places) + 1) // 2]
+    first, rest = item[:middle].rstrip(), item[middle:]
+    return Asked(GUIDED(dataset=dataset, split=split, first=first), GENERAL(first=first), rest)
+
+
 class Probe(NamedTuple):
     """What a model's completions say about what it knows by heart."""
 
@@ -846,6 +924,22 @@ def probe(
 Verdict = Literal["exact", "near-exact", "none"]
 
 
-def known_by_heart(verdicts: Sequence[Verdict]) -> bool:
-    """A judge's verdicts on the guided completions of 10 items: do they flag the partition? 1 exact or 2 near-exact."""
-    return "exact" in verdicts or list(verdicts).count("near-exact") >= 2
+def read_verdict(reply: str) -> Verdict | None:
+    """What a judge that was asked `JUDGE` said; None where it is not one of the three answers alone."""
+    match = SAID.fullmatch(reply)
+    return cast(Verdict, match[1].lower()) if match else None
+
+
+def known_by_heart(verdicts: Sequence[Verdict | None]) -> bool | None:
+    """A judge's verdicts on the guided completions of 10 items: do they flag the partition? 1 exact or 2 near-exact.
+
+    None where they do not and one could not be read, or nothing was judged: that is no "no".
+
+    Raises:
+        ValueError: a verdict that is none of the three.
+    """
+    if strange := {verdict for verdict in verdicts if verdict is not None} - set(get_args(Verdict)):
+        raise ValueError(f"no verdict: {sorted(strange)}; a judge says exact, near-exact or none, see `read_verdict`")
+    if "exact" in verdicts or list(verdicts).count("near-exact") >= 2:
+        return True
+    return None if None in verdicts or not verdicts else False

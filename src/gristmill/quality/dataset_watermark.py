@@ -82,7 +82,7 @@ def commitment(key: str, about: Mapping[str, Any]) -> str:
 
 def holds(published: str, key: str, about: Mapping[str, Any]) -> bool:
     """Is this what was committed to?"""
-    return secrets.compare_digest(published, commitment(key, about))
+    return secrets.compare_digest(published.encode("utf-8", "replace"), commitment(key, about).encode())
 
 
 def _bytes(key: str, what: str, count: int) -> bytes:

@@ -37,7 +37,7 @@ RULES = (
     Rule(check=CHECK, score="copied_tokens", reason="copied_from_source", least=50),
     Rule(check=CHECK, score="copied_share", reason="copied_from_source", above=0.3),
 )
-"""Rows that are kept from export. They are not deleted: terms that are set later may free them."""
+"""Rows to keep from export for the use. Nothing deletes them: terms that are set later may free them."""
 
 
 # Licence expressions
@@ -237,7 +237,7 @@ def judge(parents: Sequence[Parent], use: Use | None = None, rules: Table | None
     conflicts: list[Conflict] = []
     families: dict[str, str] = {}
     commercial, unknown = True, []
-    for parent in {parent.id + parent.role: parent for parent in parents}.values():
+    for parent in {(parent.id, parent.role, parent.licence): parent for parent in parents}.values():
         chosen = min(_choices(parent, rules), key=lambda names: _cost(names, parent, use, rules), default=())
         told = [_rules(name, rules) for name in chosen]
         if not told or not all(one.known for one in told):
@@ -369,7 +369,8 @@ def cultural(judgements: Sequence[Judgement], texts: Sequence[str]) -> dict[str,
         `items`: an item of the rubric with `rows` (judged and touched), `misfits` (foreign or offends by most of its
         raters; half is no majority), share, low, high, and `alpha` (Krippendorff, nominal; None where it is not
         defined);
-        `alpha_human`: between the people alone; `alpha_judge`: between the majority of people and the other raters;
+        `alpha_human`: between the people alone; `alpha_judge`: between the majority of people, where there is one, and
+        the other raters;
         `refused`: judgements that were not counted; `rows`: misfits a row, None where nobody judged it.
     """
     refused: list[dict[str, Any]] = []
@@ -395,12 +396,9 @@ def cultural(judgements: Sequence[Judgement], texts: Sequence[str]) -> dict[str,
         )  # fmt: skip
     people = [[one.code for one in ones if one.human] for ones in said.values()]
     both = [
-        [
-            Counter(one.code for one in ones if one.human).most_common(1)[0][0],
-            *(one.code for one in ones if not one.human),
-        ]
-        for ones in said.values()
-        if any(one.human for one in ones)
+        [code, *(one.code for one in ones if not one.human)]
+        for ones, codes in zip(said.values(), people, strict=True)
+        if (code := _majority(codes)) is not None
     ]
     return {
         "items": items, "alpha_human": _alpha(people), "alpha_judge": _alpha(both), "refused": refused, "rows": scores,
@@ -419,6 +417,11 @@ def _refused(one: Judgement, texts: Sequence[str]) -> str:
 
 def _misfit(ones: Sequence[Judgement]) -> bool:
     return sum(one.code in ("foreign", "offends") for one in ones) * 2 > len(ones)
+
+
+def _majority(codes: Sequence[str]) -> str | None:
+    """What more than half said."""
+    return next((code for code, count in Counter(codes).items() if count * 2 > len(codes)), None)
 
 
 def _alpha(units: Sequence[Sequence[str]]) -> float | None:
@@ -564,7 +567,7 @@ def _parents(
     named = record.get(parents)
     own = record.get(licence) or record.get("license")
     if named:
-        ids = dict.fromkeys([named] if isinstance(named, str) else map(str, named))
+        ids = dict.fromkeys(map(str, named if isinstance(named, (list, tuple)) else [named]))
         found = [parent for name in ids for parent in declared.get(name, [Parent(name)])]
         if not any(parent.role == "wrote" for parent in found):  # sources alone were listed
             found += [parent for several in declared.values() for parent in several if parent.role == "wrote"]
@@ -579,10 +582,13 @@ def _copies(found: Found, data: Set, sources: Sequence[Parent], rules: Table, le
     """Runs and coverage of sources whose text a row must not carry."""
     texts: list[str] = []
     owners: list[str] = []
-    for source in {source.id: source for source in sources}.values():
-        if source.texts and not _free(source, rules):
-            texts += source.texts
-            owners += [source.id] * len(source.texts)
+    held: dict[tuple[str, str], None] = {}  # a source may be declared with several roles
+    for source in sources:
+        if not _free(source, rules):
+            held |= dict.fromkeys((source.id, text) for text in source.texts)
+    for owner, text in held:
+        owners.append(owner)
+        texts.append(text)
     tokens: list[Score] = [0.0] * len(data)
     shares: list[Score] = [0.0] * len(data)
     found.rows |= {"copied_tokens": tokens, "copied_share": shares}

@@ -31,6 +31,7 @@ from typing import Any, Literal, Protocol
 from gristmill import packages
 from gristmill.ops import parts_of_speech
 from gristmill.ops.text import WORD
+from gristmill.quality.contamination import fields
 from gristmill.quality.intervals import proportion
 from gristmill.quality.sets import Set
 from gristmill.quality.values import Found, Measure, Rule, Score
@@ -80,12 +81,15 @@ def luhn(digits: str) -> bool:
 
 
 IBAN_LENGTH = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "CH": 21,
-    "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "ES": 24, "FI": 18, "FO": 18, "FR": 27,
-    "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IS": 26, "IT": 27,
-    "KW": 30, "KZ": 20, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MT": 31,
-    "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SE": 24, "SI": 19,
-    "SK": 24, "SM": 27, "TN": 24, "TR": 26, "UA": 29,
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
+    "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
+    "ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28,
+    "HN": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20,
+    "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19,
+    "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29,
+    "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24,
+    "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+    "YE": 30,
 }  # fmt: skip
 
 
@@ -211,6 +215,9 @@ NUMBERS = {
 
 # Patterns
 
+JOINED = r"\dA-Za-z_\u00c0-\u052f"
+"""Signs (Latin, Greek, Cyrillic, digits) beside which a value is only a part of something longer. Signs of Chinese, Thai or
+Korean are written up to a value without a space, and end it."""
 CONTEXT = {
     "phone": "phone|tel|telephone|mobile|cell|call|fax|whatsapp|sms|telefon|téléphone|teléfono|handy",
     "card": "card|visa|mastercard|amex|credit|debit|karte|carte|tarjeta",
@@ -233,25 +240,32 @@ DATE = (
     r"|\d{1,2}(?:st|nd|rd|th)?\.? (?:of )?[A-Za-zäéû]{3,9},? (?:19|20)\d{2}"
     r"|[A-Z][a-z]{2,8}\.? \d{1,2}(?:st|nd|rd|th)?,? (?:19|20)\d{2})"
 )
+LETTER = r"\dA-Za-z\u00c0-\u052f"
 EMAIL = re.compile(
-    r"(?<![\w.+-])[A-Za-z0-9](?:[\w.+%'-]{0,62}[\w+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    r"\.)+[A-Za-z]{2,24}(?![\w-])"
+    rf"(?<![{JOINED}.+-])[{LETTER}](?:[{JOINED}.+%'-]{{0,62}}[{JOINED}+-])?@"
+    rf"(?:[{LETTER}](?:[{LETTER}-]{{0,61}}[{LETTER}])?\.)+[A-Za-z\u00c0-\u052f]{{2,24}}(?![{JOINED}-])"
 )
 URL_LOGIN = re.compile(
-    r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/:@\"'<>]{1,80}:[^\s/@\"'<>]{1,80}@[\w.:\[\]-]*[\w\]]", re.IGNORECASE
+    rf"(?<![{JOINED}])[a-z][a-z0-9+.-]{{1,15}}://[^\s/:@\"'<>]{{1,80}}:[^\s/@\"'<>]{{1,80}}"
+    rf"@[{JOINED}.:\[\]-]*[{JOINED}\]]",
+    re.IGNORECASE,
 )
 PHONE = re.compile(
-    r"(?<![\w.+/-])(?:(?P<abroad>(?:\+|00)[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4})"
+    rf"(?<![{JOINED}.+/-])"
+    r"(?:(?P<abroad>(?:\+|00)[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4})"
     r"|(?P<us>(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4})"
-    r"|(?P<trunk>0\d{1,4}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}))(?![\w-]|\.\d)"
+    r"|(?P<trunk>0\d{1,4}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}))"
+    rf"(?![{JOINED}-]|\.\d)"
 )
 NO_PHONE = re.compile(r"^\d{4}-\d\d-\d\d$|^\d\d-\d\d-\d{4}$|555[-. ]01\d\d$")
 """Dates, and 555-0100 to 555-0199: kept free for stories in the North American plan."""
 TRUNK = frozenset({"GB", "DE", "FR", "NL", "IT", "AT", "CH", "BE", "IE", "IN", "AU"})
-CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
-IBAN = re.compile(r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b")
-IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
-IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+CARD = re.compile(rf"(?<![{JOINED}.-])\d(?:[ -]?\d){{12,18}}(?![{JOINED}-]|\.\d)")
+IBAN = re.compile(
+    rf"(?<![{JOINED}])[A-Za-z]{{2}}\d{{2}}(?: ?[A-Za-z0-9]{{4}}){{2,7}}(?: ?[A-Za-z0-9]{{1,3}})?(?![{JOINED}])"
+)
+IPV4 = re.compile(rf"(?<![{JOINED}.-])(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?![{JOINED}-]|\.\d)")
+IPV6 = re.compile(rf"(?<![{JOINED}:.])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}[0-9A-Fa-f]{{0,4}}(?![{JOINED}:])")
 VERSION = re.compile(r"(?:\bversion|\bEC|\bv|\bver\.?|\brelease|§|\bsection|\bchapter)\s*$", re.IGNORECASE)
 BORN = re.compile(
     rf"\b(?:born|birth ?(?:day|date)|date of birth|dob|d\.o\.b\.|geboren|geb\.|née?"
@@ -259,19 +273,25 @@ BORN = re.compile(
     re.IGNORECASE,
 )
 DEGREES = re.compile(
-    r"(?<![\w.])\d{1,3}°\s?\d{1,2}[′']\s?(?:\d{1,2}(?:\.\d+)?[″\"])?\s?[NS][,;]?\s+\d{1,3}°\s?\d{1,2}[′']\s?"
-    r"(?:\d{1,2}(?:\.\d+)?[″\"])?\s?[EW]\b"
+    rf"(?<![{JOINED}.])"
+    r"\d{1,3}°\s?\d{1,2}[′']\s?(?:\d{1,2}(?:\.\d+)?[″\"])?\s?[NS][,;]?\s+\d{1,3}°\s?\d{1,2}[′']\s?"
+    r"(?:\d{1,2}(?:\.\d+)?[″\"])?\s?[EW]"
+    rf"(?![{JOINED}])"
 )
 DECIMALS = re.compile(
-    r"(?<![\w.,-])(?P<lat>[-+]?\d{1,2}\.\d{4,})°?\s?(?P<ns>[NS])?\s?[,;/]\s?(?P<lon>[-+]?\d{1,3}\.\d{4,})°?\s?"
-    r"(?P<ew>[EW])?(?![\w]|\.\d)"
+    rf"(?<![{JOINED}.,-])"
+    r"(?P<lat>[-+]?\d{1,2}\.\d{4,})°?\s?(?P<ns>[NS])?\s?[,;/]\s?(?P<lon>[-+]?\d{1,3}\.\d{4,})°?\s?(?P<ew>[EW])?"
+    rf"(?![{JOINED}]|\.\d)"
 )
-KEY = re.compile(rf"(?<![\w-])(?:{PREFIXES})(?![\w-])")
+KEY = re.compile(rf"(?<![{JOINED}-])(?a:{PREFIXES})(?![{JOINED}-])")
 PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?"
     r"-----(?:[\s\S]{0,20000}?-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----)?"
 )
-BLOB = re.compile(r"(?<![\w+/=.-])(?=[\w+/-]*\d)(?=[\w+/-]*[A-Za-z])[A-Za-z0-9_+/-]{20,512}={0,2}(?![\w+/=-])")
+BLOB = re.compile(
+    rf"(?<![{JOINED}+/=.-])(?=[A-Za-z0-9_+/-]*\d)(?=[A-Za-z0-9_+/-]*[A-Za-z])[A-Za-z0-9_+/-]{{20,512}}={{0,2}}"
+    rf"(?![{JOINED}+/=-])"
+)
 PASSWORD = re.compile(
     r"(?<![A-Za-z])(?:\w{0,30}_)?(?:password|passwd|passwort|passphrase|pwd|contraseña"
     r"|mot de passe)[\"']?\s{0,3}(?::=|=|:|\bis\b)\s{0,3}"
@@ -371,18 +391,22 @@ def _numbers(text: str, locale: str) -> Iterable[Span]:
     for match in IBAN.finditer(text):
         if (end := _iban_end(match[0])) is not None:
             yield Span("iban", match.start(), match.start() + end, 0.95, "mod97")
+    persons = list(_national_ids(text, locale))
+    yield from persons
+    # A PESEL of 2000 begins like a call abroad. Where its check holds and a word or the country speaks for it, it is no
+    # phone but with a word of its own.
+    sure = {(span.start, span.end) for span in persons if span.score >= 0.5}
     for match in PHONE.finditer(text):
         size = len(re.sub(r"\D", "", match[0]))
         if 7 <= size <= 15 and not NO_PHONE.search(match[0]):
             at_home = (match["us"] and locale in ("US", "CA")) or (match["trunk"] and locale in TRUNK)
-            yield Span(
-                "phone",
-                *match.span(),
-                _raised(0.7 if match["abroad"] or at_home else 0.3, "phone", text, match),
-                "pattern",
-            )
+            base = 0.7 if (match["abroad"] or at_home) and match.span() not in sure else 0.3
+            yield Span("phone", *match.span(), _raised(base, "phone", text, match), "pattern")
+
+
+def _national_ids(text: str, locale: str) -> Iterable[Span]:
     for name, number in NUMBERS.items():
-        for match in re.finditer(rf"(?<![\w.-])(?:{number.pattern})(?![\w-]|\.\d)", text):
+        for match in re.finditer(rf"(?<![{JOINED}.-])(?:{number.pattern})(?![{JOINED}-]|\.\d)", text):
             if number.check(re.sub(r"[ .-]", "", match[0])):
                 base = number.score + BOOST * (number.country == locale)
                 yield Span("national_id", *match.span(), _raised(base, "national_id", text, match), name)
@@ -634,23 +658,23 @@ def _broken(value: str, rng: random.Random, valid: Callable[[str], bool]) -> str
 def act(
     data: Set, found: Found, action: Action = "flag", *, seed: int = 0, least: float = 0.5
 ) -> list[tuple[str, str] | None]:
-    """Prompt and response of each row after the action; None for a row that is dropped. Leaks are dropped, unless
-    flagged.
+    """Prompt and response of each row after the action; None for a row that is dropped, also for what its other texts hold.
+    Leaks are dropped, unless flagged. To mask all texts of a row there is the recipe `pii-check`.
 
     Args:
         least: findings with at least this score.
     """
     kept: list[tuple[str, str] | None] = []
-    for row, fields in enumerate(zip(data.prompts, data.responses, strict=True)):
+    for row, pair in enumerate(zip(data.prompts, data.responses, strict=True)):
         findings = [one for one in found.details.get(row, []) if one["score"] >= least]
         if action == "flag" or not findings:
-            kept.append(fields)
+            kept.append(pair)
         elif action == "drop" or any(one["leak"] for one in findings):
             kept.append(None)
         else:
             tags = Tags()
             texts = []
-            for name, text in zip(FIELDS, fields, strict=True):
+            for name, text in zip(FIELDS, pair, strict=True):
                 spans = [
                     Span(one["type"], one["start"], one["end"], one["score"], one["detector"])
                     for one in findings
@@ -661,10 +685,19 @@ def act(
     return kept
 
 
+def _texts(data: Set) -> list[dict[str, str]]:
+    """Of each row prompt and response, and what else in it is text (hidden reasoning, a contact), by its column."""
+    found = []
+    for prompt, response, parts in zip(data.prompts, data.responses, fields(data), strict=True):
+        more = {f"{name} column" if name in FIELDS else name: text for name, text in parts.items() if name != "text"}
+        found.append({"prompt": prompt, "response": response} | more)
+    return found
+
+
 # Leaks from private rows
 
 FIELDS = ("prompt", "response")
-CODE = re.compile(r"(?<![\w-])(?=[\w-]*\d)[A-Za-z0-9][\w]*(?:-[\w]+)*(?![\w-])")
+CODE = re.compile(rf"(?<![{JOINED}-])(?=[{JOINED}-]*\d)[A-Za-z0-9][{JOINED}]*(?:-[{JOINED}]+)*(?![{JOINED}-])")
 RARE = 3
 """Rows of the source that may hold a code for it to point to anyone. Ours."""
 
@@ -672,20 +705,29 @@ RARE = 3
 class Source:
     """What the private rows hold: their windows of tokens, their values, their rare codes and columns."""
 
-    def __init__(self, private: Set, leak_tokens: int, find: Callable[[str], list[Span]]) -> None:
-        self._windows = Windows(private.texts, leak_tokens)
+    def __init__(
+        self, private: Set, leak_tokens: int, find: Callable[[str], list[Span]], allow: Collection[str] = ()
+    ) -> None:
+        self._allowed = {value.lower() for value in allow}
+        rows = [[text for text in texts.values() if text] for texts in _texts(private)]
+        self._windows = Windows([text for texts in rows for text in texts], leak_tokens)
         held: Counter[str] = Counter()
         self._values: set[str] = set()
-        for text in private.texts:
-            held.update({code.lower() for code in _codes(text)})
-            self._values |= {_normal(s.type, text[s.start : s.end]) for s in _telling(find(text)) if s.score >= 0.5}
+        for texts in rows:
+            held.update({code.lower() for text in texts for code in _codes(text)})
+            for text in texts:
+                self._values |= {_normal(s.type, text[s.start : s.end]) for s in _telling(find(text)) if s.score >= 0.5}
         self._rare = {code for code, rows in held.items() if rows <= RARE}
         self._columns = _columns(private)
         longest = max((len(value.split()) for value in self._columns), default=0)
         self._most = longest
 
     def spans(self, text: str, own: Sequence[Span]) -> list[Span]:
-        """Leaks of a text: runs of tokens, values that were found, rare codes, values of columns."""
+        """Leaks of a text, without overlaps: runs of tokens, values that were found, rare codes, values of columns.
+
+        Args:
+            own: all findings of the text, also those below a threshold.
+        """
         leaks = [Span("copied", run.start, run.end, 1.0, "source:tokens") for run in self._windows.runs(text)]
         leaks += [
             replace(span, score=1.0, detector="source:value")
@@ -697,7 +739,8 @@ class Source:
             for match in CODE.finditer(text)
             if match[0].lower() in self._rare
         ]
-        return leaks + self._named(text)
+        leaks += self._named(text)
+        return merge([leak for leak in leaks if text[leak.start : leak.end].lower() not in self._allowed])
 
     def _named(self, text: str) -> list[Span]:
         places = [match.span() for match in WORD.finditer(text)] if self._columns else []
@@ -723,7 +766,7 @@ def _columns(private: Set) -> set[str]:
     """Short values of columns that tell rows apart (nine of ten differ): a name, a customer number, a street."""
     found: set[str] = set()
     for name in dict.fromkeys(name for record in private.records for name in record):
-        values = [value for record in private.records if isinstance(value := record.get(name), str) and value]
+        values = [value for record in private.records if (value := _told(record.get(name)))]
         if name == "id" or not values or len(set(values)) < 0.9 * len(values):
             continue
         for value in values:
@@ -733,6 +776,13 @@ def _columns(private: Set) -> set[str]:
             ):
                 found.add(" ".join(words))
     return found
+
+
+def _told(value: Any) -> str:
+    """A text, or a number long enough to be somebody's: fewer than six digits may be a count."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 100_000:
+        return str(value)
+    return value if isinstance(value, str) else ""
 
 
 # The planted probe
@@ -870,7 +920,8 @@ def measure(
     score_threshold: float = 0.5,
     analyzer: Analyzer | None = None,
 ) -> Found:
-    """Personal data and secrets of each row, and what comes from private rows.
+    """Personal data and secrets of each row, and what comes from private rows. All texts of a row are looked at, the columns
+    of hidden reasoning too.
 
     Args:
         reference: rows to compare rates with.
@@ -896,11 +947,10 @@ def measure(
         "allow": len(allow), "names": getattr(analyzer, "about", MODEL) if analyzer else "", "private_rows": len(private or ()), "seed": seed,
     }  # fmt: skip
     found = Found(check=CHECK, settings=settings, notes=[ENGLISH] if analyzer else [NO_NAMES])
-    source = Source(private, leak_tokens, find) if private is not None else None
+    source = Source(private, leak_tokens, find, allow) if private is not None else None
     if source is None:
         found.notes.append("No private rows were given, so leaks are not looked for.")
-    allowed = {value.lower() for value in allow}
-    kinds = _rows(found, data, find, source, score_threshold, allowed)
+    kinds = _rows(found, data, find, source, score_threshold)
     if analyzer is None:
         found.rows["names"] = [None] * len(data)
     _rates(found, data, reference, kinds, find, score_threshold, source is not None)
@@ -927,18 +977,16 @@ def _rows(
     find: Callable[[str], list[Span]],
     source: Source | None,
     least: float,
-    allowed: Collection[str],
 ) -> list[set[str]]:
     """Fills in scores and details; the types of each row that reach the threshold."""
     scores: dict[str, list[Score]] = {"pii": [], "names": [], "findings": [], "leaks": []}
     kinds: list[set[str]] = []
-    for row, fields in enumerate(zip(data.prompts, data.responses, strict=True)):
+    for row, texts in enumerate(_texts(data)):
         tags = Tags()
         listed: list[dict[str, Any]] = []
-        for name, text in zip(FIELDS, fields, strict=True):
+        for name, text in texts.items():
             own = find(text)
             leaks = source.spans(text, own) if source else []
-            leaks = merge([leak for leak in leaks if text[leak.start : leak.end].lower() not in allowed])
             inside = [s for s in own if not any(leak.start < s.end and s.start < leak.end for leak in leaks)]
             for span in sorted([*inside, *leaks], key=lambda span: span.start):
                 listed.append(
@@ -969,8 +1017,8 @@ def _rates(
     leaks: bool,
 ) -> None:
     others = [
-        {span.type for text in fields for span in find(text) if span.score >= least}
-        for fields in (zip(reference.prompts, reference.responses, strict=True) if reference is not None else ())
+        {span.type for text in texts.values() for span in find(text) if span.score >= least}
+        for texts in (_texts(reference) if reference is not None else ())
     ]
 
     def rate(name: str, hits: int, against: float | None) -> Measure:

@@ -388,7 +388,12 @@ class Gap:
 def counterfactual(
     texts: Sequence[str], score: Scorer, pairs: Mapping[str, str] = SWAPS["gender"], *, seed: int = 0
 ) -> Gap:
-    """What a score makes of the swapped terms alone, with a paired bootstrap."""
+    """What a score makes of the swapped terms alone, with a paired bootstrap.
+
+    Args:
+        score: any number a text: toxicity, sentiment, 1 for a refusal, a judge's grade. For a generator, that of what it
+            answers to each text, so that it is asked with both versions.
+    """
     swapped = [swap(text, pairs) for text in texts]
     changed = [row for row, text in enumerate(texts) if swapped[row] != text]
     if not changed:
@@ -476,7 +481,8 @@ def measure(
         toxic: toxicity of texts; `scorer()` unless given.
         sentiment: of texts, any scale; its mean is given by group.
         target: shares that groups should have, by axis; equal shares unless given.
-        safety: column that is true for rows meant as safety data: these stay, whatever they score.
+        safety: column that is true for rows meant as safety data: these stay, whatever they score. "false", "no", "0" and
+            what is missing are not true.
         language: column to report by.
         removed: rows that filters removed, for the table of whom they removed.
         sample: rows that are swapped for counterfactuals, by chance.
@@ -516,7 +522,7 @@ def _toxicity(
     safety: str,
 ) -> None:
     threshold, k, seed = limits
-    meant = data.column(safety) or [None] * len(data)
+    meant = [_is_true(value) for value in data.column(safety) or [None] * len(data)]
     found.rows["toxicity"] = list(scores)
     found.rows["toxicity_outside_safety"] = [None if mark else score for score, mark in zip(scores, meant, strict=True)]
     hits = sum(score >= threshold for score in scores)
@@ -537,7 +543,7 @@ def _toxicity(
     ]  # fmt: skip
     for row in sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:100]:
         if scores[row] >= threshold:
-            found.details[row] = [{"kind": "toxic", "score": scores[row], "safety": bool(meant[row])}]
+            found.details[row] = [{"kind": "toxic", "score": scores[row], "safety": meant[row]}]
     by_prompt: dict[str, list[float]] = {}
     for prompt, score in zip(data.prompts, scores, strict=True):
         if prompt:
@@ -554,6 +560,13 @@ def _toxicity(
                 unit="prompts", better="low", why="" if values else "no prompt has two rows or more",
             )
         )  # fmt: skip
+
+
+def _is_true(value: Any) -> bool:
+    """As files of text and tables have it: there "false" is a text."""
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "0", "f", "false", "n", "no", "none", "null", "nan")
+    return bool(value)
 
 
 def _by_column(found: Found, data: Set, scores: Sequence[float], column: str, threshold: float) -> None:

@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gristmill import Document, Row, Rows, Run, recipe
+from gristmill import Row, Rows, Run, recipe
+from gristmill.ops.benchmarks import BenchmarkItem
 from gristmill.quality import contamination
 from gristmill.quality.filters import passed
 
 Way = Literal["ngram", "overlap", "span", "substring"]
-
-
-class BenchmarkItem(Document):
-    """An item: question, choices and answer in one text."""
-
-    benchmark: str = ""
-    """Its name, for the rejects."""
+REASONS: dict[Way, tuple[str, ...]] = {
+    "ngram": ("benchmark_13gram", "benchmark_10gram"),
+    "overlap": ("benchmark_overlap",),
+    "span": ("benchmark_span",),
+    "substring": ("benchmark_substring",),
+}
 
 
 @recipe("ngram-contamination")
@@ -37,7 +37,7 @@ async def ngram_contamination(
     `llm-decontaminator` too. All text of a row is looked at, hidden reasoning too.
 
     Args:
-        benchmarks: what a student will be evaluated on.
+        benchmarks: what a student will be evaluated on; of an item question, choices and answer in one text.
         ways: those by which a row goes.
         boilerplate_rows: a run of words that stands in more rows than this is ignored, unless most of an item is there.
 
@@ -47,7 +47,8 @@ async def ngram_contamination(
     named: dict[str, list[str]] = defaultdict(list)
     for item in benchmarks:
         named[item.benchmark].append(item.text)
-    wanted = [rule for rule in contamination.RULES if any(way in rule.reason for way in spelled(ways))]
+    reasons = {reason for way in ways for reason in REASONS[way]}
+    wanted = [rule for rule in contamination.RULES if rule.reason in reasons]
     for row in await passed(
         run,
         rows,
@@ -57,7 +58,3 @@ async def ngram_contamination(
         boilerplate_rows=boilerplate_rows,
     ):
         yield row
-
-
-def spelled(ways: tuple[Way, ...]) -> list[str]:
-    return ["gram" if way == "ngram" else way for way in ways]

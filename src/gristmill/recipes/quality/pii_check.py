@@ -27,9 +27,9 @@ async def pii_check(
 ) -> AsyncIterator[Row]:
     """Rows of any kind, with their e-mail addresses, numbers, keys and the like masked or replaced, or without such rows.
 
-    Patterns with check digits, in every text of a row. The same value has the same mark throughout a row, [EMAIL_1]; made-up
-    values are of the same kind and format and belong to nobody. Names of people are not found: patterns cannot. To only
-    count, use `gristmill check`. (Practice; the survey's section 5.3 on privacy.)
+    Patterns with check digits, in every text of a row. The same value has the same mark throughout a row, [EMAIL_1], or the
+    same made-up value in all rows; these are of the same kind and format and belong to nobody. Names of people are not
+    found: patterns cannot. To only count, use `gristmill check`. (Practice; the survey's section 5.3 on privacy.)
 
     Args:
         private: rows that the generator saw; a row that repeats a value or a run of words of theirs goes, whatever the
@@ -43,19 +43,21 @@ async def pii_check(
 
     Rejects: `private_leak`, `personal_data` (details of both: findings, their types and places, never the values).
     """
-    find = finder(locale, tuple(allow or ()), entropy_bits, score_threshold)
+    allowed = tuple(allow or ())
+    find = finder(locale, allowed, entropy_bits, score_threshold)
     findings: list[dict[str, Any]] = []
     leaked: list[dict[str, Any]] = []
-    tags, seed = Tags(), run.rng("surrogates").getrandbits(31)
-    source = known(private, leak_tokens, find) if private is not None else None
+    tags = Tags()
+    source = known(private, leak_tokens, find, allowed) if private is not None else None
 
     def clean(text: str) -> str:
-        spans = find(text)
+        found = find(text)
+        spans = [span for span in found if span.score >= score_threshold]
         findings.extend({"type": span.type, "start": span.start, "end": span.end} for span in spans)
         if source is not None:
-            leaks = source.spans(text, spans)
+            leaks = source.spans(text, found)
             leaked.extend({"type": span.type, "start": span.start, "end": span.end} for span in leaks)
-        return mask(text, spans, tags) if action == "mask" else pseudonymise(text, spans, seed)
+        return mask(text, spans, tags) if action == "mask" else pseudonymise(text, spans, run.seed)
 
     cleaned = everywhere(msgspec.to_builtins(structs.replace(row, id="", lineage=None)), clean)
     if leaked:
@@ -71,8 +73,7 @@ async def pii_check(
 @lru_cache(maxsize=8)
 def finder(locale: str, allow: tuple[str, ...], bits: float, least: float) -> Callable[[str], list[Span]]:
     def find(text: str) -> list[Span]:
-        found = detect(text, locale=locale, allow=allow, entropy_bits=bits, score_threshold=least)
-        return [span for span in found if span.score >= least]
+        return detect(text, locale=locale, allow=allow, entropy_bits=bits, score_threshold=least)
 
     return find
 
@@ -87,6 +88,6 @@ def everywhere(value: Any, change: Callable[[str], str]) -> Any:
 
 
 @lru_cache(maxsize=1)
-def known(private: Rows[Row], leak_tokens: int, find: Callable[[str], list[Span]]) -> Source:
+def known(private: Rows[Row], leak_tokens: int, find: Callable[[str], list[Span]], allow: tuple[str, ...]) -> Source:
     """What the private rows hold. Of one run at a time: they are the same for all its rows."""
-    return Source(set_of(private, "the private rows"), leak_tokens, find)
+    return Source(set_of(private, "the private rows"), leak_tokens, find, allow)
