@@ -73,7 +73,7 @@ def main() -> int:
         ("ruff", "check", "."),
         ("mypy",),
         ("lint-imports",),
-        ("pytest", "-n", "2", *os.environ.get("PYTEST_ARGS", "").split()),
+        ("pytest", "-n", "2", "--dist", "worksteal", *os.environ.get("PYTEST_ARGS", "").split()),
     ]
     for step in steps:
         print(f"\n$ {' '.join(step)}", flush=True)

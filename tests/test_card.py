@@ -238,6 +238,19 @@ async def test_prose_may_repeat_the_facts_numbers_and_no_others(done):
     assert "lacks a line with numbers: | seventh | 4 |" in check_card(done)[0]
 
 
+async def test_a_verdict_that_was_changed_by_hand_is_found_though_it_holds_no_number(done):
+    write_quality(done, facts(check(open_set(done), only=["duplicates"])))
+    path = done / "README.md"
+    text = path.read_text()
+    lines = [line for line in text.splitlines() if "not measured. It was left out." in line]
+    line = next(line for line in lines if not re.search(r"\d", line))
+    for now in (line.replace("not measured. It was left out.", "fine."), ""):
+        path.write_text(text.replace(line, now, 1))
+        assert check_card(done) == [f"README.md lacks a line of facts: {line}"]
+    path.write_text(text.replace("Intended use:", "Meant for:"))
+    assert check_card(done) == []
+
+
 async def test_a_number_changed_in_the_facts_or_in_the_report_is_found_too(whole):
     write_quality(whole, measured(name="accuracy", value=0.5))
     for name, was, now in [

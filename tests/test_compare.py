@@ -1,116 +1,25 @@
 """`gristmill compare`: methods under equal conditions."""
 
 import json
-import random
-from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from gristmill import BadInput, Chat, Labelled, Row, Run, recipe, recipes
+from comparing import EMBED, compared, entries, real, track, writer
+from gristmill import BadInput
 from gristmill.cli import main
 from gristmill.compare import Entry, Track, _over_runs, acompare, entries_of, yields
-from gristmill.quality.embed import Embedder, hashed
+from gristmill.execute import looking
 from gristmill.quality.sets import of_records
 from gristmill.report.compared import lines, notes
 from gristmill.report.compared_page import page
-from gristmill.testing import Scripted, folder
+from gristmill.testing import Scripted
 
-EMBED = Embedder("hashed", hashed)
-GOOD = [
-    "a wonderful film",
-    "superb acting throughout",
-    "moving and funny",
-    "a joy from start to end",
-    "brilliant story",
-]
-BAD = ["a dreadful film", "wooden acting throughout", "dull and endless", "a bore from start to end", "stupid story"]
+pytestmark = pytest.mark.usefixtures("methods")
 
 
-FILLER = [
-    "the",
-    "camera",
-    "then",
-    "moves",
-    "along",
-    "a",
-    "street",
-    "where",
-    "people",
-    "talk",
-    "about",
-    "rain",
-    "or",
-    "tea",
-]
-
-
-def review(rng: random.Random, label: str) -> str:
-    filler = " ".join(rng.choices(FILLER, k=8))
-    return f"{rng.choice(GOOD if label == 'pos' else BAD)} {filler}"
-
-
-def real(count: int = 150) -> list[dict[str, str]]:
-    rng = random.Random(5)
-    return [{"text": review(rng, label), "label": label} for label in ("pos", "neg") * (count // 2)]
-
-
-class Topic(Row):
-    topic: str
-
-
-@recipe("well-labelled")
-async def well_labelled(row: Topic, writer: Chat, run: Run) -> AsyncIterator[Labelled]:
-    """Reviews with their label."""
-    label = run.draw("label", ["pos", "neg"])
-    yield Labelled((await writer.chat(f"{label} {row.topic}")).text, label)
-
-
-@recipe("mislabelled")
-async def mislabelled(row: Topic, writer: Chat, run: Run) -> AsyncIterator[Labelled]:
-    """The same texts, labelled by chance."""
-    label, said = run.draw("label", ["pos", "neg"]), run.draw("said", ["pos", "neg"])
-    text = (await writer.chat(f"{label} {row.topic}")).text
-    if run.rng("drop").random() < 0.3:
-        run.reject(text, "dropped")
-    else:
-        yield Labelled(text, said)
-
-
-@pytest.fixture(autouse=True)
-def known(monkeypatch):
-    mine = {"well": well_labelled, "ill": mislabelled}
-    load = recipes.load
-    monkeypatch.setattr(recipes, "load", lambda name: mine.get(name) or load(name))
-
-
-def writer(question) -> str:
-    label, _, topic = question.messages[0].content.partition(" ")
-    return review(random.Random(topic + label), label)
-
-
-@pytest.fixture
-def seeds(tmp_path):
-    path = tmp_path / "topics.jsonl"
-    path.write_text("".join(json.dumps({"topic": f"t{n}"}) + "\n" for n in range(60)))
-    return str(path)
-
-
-def track(seeds, **options) -> Track:
-    data = of_records(real(300), "real")
-    given = {"real": data, "label": "label", "runs": 2} | options
-    return Track(out=folder() / "compared", seeds=seeds, **given)
-
-
-def entries(*names: str) -> list[Entry]:
-    return [Entry(name, name, Scripted(writer)) for name in names]
-
-
-async def compared(track, *names, more=()):
-    return await acompare([*entries(*names), *more], track, embed=EMBED)
-
-
-async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baselines(seeds):
-    done = await compared(track(seeds), "well", "ill")
+async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baselines(topics):
+    done = await compared(track(topics), "well", "ill")
     ranks = {line.entry: line.rank for line in done.utility.board}
     assert ranks["well"] < ranks["ill"]
     assert ranks["all real rows"] == 1
@@ -119,8 +28,8 @@ async def test_the_method_whose_rows_teach_more_ranks_first_between_the_baseline
     assert {line.items for line in done.utility.board} == {60}
 
 
-async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
-    done = await compared(track(seeds), "well", "ill")
+async def test_all_are_measured_at_one_size_and_every_run_is_metered(topics):
+    done = await compared(track(topics), "well", "ill")
     well, ill = done.entries
     assert [run.rows for run in well.runs] == [60, 60]
     assert all(run.rows + run.rejected == 60 and run.rejected for run in ill.runs)
@@ -130,7 +39,17 @@ async def test_all_are_measured_at_one_size_and_every_run_is_metered(seeds):
     assert low < share < high < 1
     assert yields(well)[0] == 1
     assert {"distinct_2", "vendi", "novelty", "utility"} <= {one.name for one in well.measures}
-    assert all(run.tokens > 0 for run in well.runs)
+    assert {one.n for one in well.measures if one.name == "distinct_2"} == {done.track["rows"]}
+    for run in well.runs:
+        with looking(Path(run.folder)) as journal:
+            spent = journal.spent()
+        assert spent.input_tokens > 0
+        assert spent.output_tokens > 0
+        assert run.tokens == spent.input_tokens + spent.output_tokens
+
+
+def test_a_method_runs_three_times_and_each_set_is_trained_on_twice_unless_more_is_asked_for(tmp_path):
+    assert (Track(out=tmp_path).runs, Track(out=tmp_path).trainings) == (3, 2)
 
 
 async def test_rows_with_prompt_and_response_are_measured_as_one_text(tmp_path):
@@ -148,24 +67,24 @@ async def test_rows_with_prompt_and_response_are_measured_as_one_text(tmp_path):
         assert found["vendi"] > 1
 
 
-async def test_two_copies_of_one_method_share_a_rank(seeds):
+async def test_two_copies_of_one_method_share_a_rank(topics):
     both = [Entry("one", "well", Scripted(writer)), Entry("other", "well", Scripted(writer))]
-    done = await acompare(both, track(seeds), embed=EMBED)
+    done = await acompare(both, track(topics), embed=EMBED)
     ranks = {line.entry: line.rank for line in done.utility.board}
     assert ranks["one"] == ranks["other"]
 
 
-async def test_a_set_that_is_there_already_takes_part(seeds, tmp_path):
+async def test_a_set_that_is_there_already_takes_part(topics, tmp_path):
     (tmp_path / "there.jsonl").write_text("".join(json.dumps(row) + "\n" for row in real(400)[200:260]))
     data = of_records(real(150), "real")
     own = Entry("there", source=str(tmp_path / "there.jsonl"))
-    done = await acompare([*entries("ill"), own], track(seeds, real=data), embed=EMBED)
+    done = await acompare([*entries("ill"), own], track(topics, real=data), embed=EMBED)
     there = next(one for one in done.entries if one.entry == "there")
     assert (there.runs, yields(there)) == ([], None)
 
 
-async def test_an_entry_that_holds_test_rows_or_a_benchmark_is_refused_and_not_ranked(seeds, tmp_path):
-    held = track(seeds)
+async def test_an_entry_that_holds_test_rows_or_a_benchmark_is_refused_and_not_ranked(topics, tmp_path):
+    held = track(topics)
     rows = [{"text": text, "label": "pos"} for text in held.split().test.texts]
     (tmp_path / "leaks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     leaks = Entry("leaks", source=str(tmp_path / "leaks.jsonl"))
@@ -175,24 +94,24 @@ async def test_an_entry_that_holds_test_rows_or_a_benchmark_is_refused_and_not_r
     item = "what is the name of the river that flows through the town of the seven towers and bridges"
     (tmp_path / "exam.jsonl").write_text("".join(json.dumps({"text": t, "label": "pos"}) + "\n" for t in [item] * 3))
     exam = Entry("exam", source=str(tmp_path / "exam.jsonl"))
-    done = await acompare([*entries("well"), exam], track(seeds, benchmarks={"rivers": [item]}), embed=EMBED)
+    done = await acompare([*entries("well"), exam], track(topics, benchmarks={"rivers": [item]}), embed=EMBED)
     assert "items of a benchmark" in next(one.refused for one in done.entries if one.entry == "exam")
     assert "exam" not in {line.entry for line in done.utility.board}
 
 
-async def test_each_run_keeps_to_the_budget_and_one_that_does_not_is_refused(seeds, monkeypatch):
-    done = await compared(track(seeds, max_tokens=1500), "well", "ill")
+async def test_each_run_keeps_to_the_budget_and_one_that_does_not_is_refused(topics, monkeypatch):
+    done = await compared(track(topics, max_tokens=1500), "well", "ill")
     assert all(run.tokens <= 1500 and run.rows < 60 and run.stopped for one in done.entries for run in one.runs)
     assert not any(one.refused for one in done.entries)
-    spent = track(seeds)
+    spent = track(topics)
     await compared(spent, "well", "ill")
     spent.max_tokens = 100  # what is there already used more
     again = await compared(spent, "well", "ill")
     assert all("the budget of this comparison is 100" in one.refused for one in again.entries)
 
 
-async def test_a_comparison_that_was_stopped_goes_on_and_asks_nothing_twice(seeds):
-    one = track(seeds)
+async def test_a_comparison_that_was_stopped_goes_on_and_asks_nothing_twice(topics):
+    one = track(topics)
     first = await compared(one, "well", "ill")
     model = Scripted(writer)
     again = await acompare([Entry(name, name, model) for name in ("well", "ill")], one, embed=EMBED)
@@ -200,8 +119,8 @@ async def test_a_comparison_that_was_stopped_goes_on_and_asks_nothing_twice(seed
     assert [entry.measures for entry in again.entries] == [entry.measures for entry in first.entries]
 
 
-async def test_without_labels_a_language_model_says_what_the_rows_are_worth(seeds):
-    one = track(seeds)
+async def test_without_labels_a_language_model_says_what_the_rows_are_worth(topics):
+    one = track(topics)
     one.label = None
     done = await compared(one, "well", "ill")
     assert done.utility.better == "low"
@@ -210,13 +129,19 @@ async def test_without_labels_a_language_model_says_what_the_rows_are_worth(seed
     assert scores["well"] < scores["no data"]
 
 
-async def test_a_judge_compares_rows_in_both_orders(seeds):
+async def test_who_is_cheaper_and_worse_is_on_the_front_too(topics):
+    terse = Entry("terse", "ill", Scripted(lambda question: writer(question)[:20]))
+    done = await acompare([*entries("well"), terse], track(topics, runs=1), embed=EMBED)
+    assert set(done.front) == {"well", "terse"}
+
+
+async def test_a_judge_compares_rows_in_both_orders(topics):
     def prefers(question):
         first = question.messages[0].content.partition("[Example 2]")[0]
         return "Better: 1" if any(word in first for word in ("wonderful", "superb", "moving")) else "Better: 2"
 
     judge = Scripted(prefers)
-    done = await compared(track(seeds, judge=judge, pairs=10), "well", "ill")
+    done = await compared(track(topics, judge=judge, pairs=10), "well", "ill")
     assert len(judge.questions) == 20
     assert set(done.judged.strengths) == {"well", "ill"}
     assert all(any(one.name == "judged_wins" for one in entry.measures) for entry in done.entries)
@@ -236,30 +161,30 @@ async def test_without_seeds_methods_must_ship_with_the_same_ones():
         await acompare(both, one, embed=EMBED)
 
 
-async def test_the_interval_over_runs_is_of_their_mean_and_no_range(seeds):
-    done = await compared(track(seeds, runs=2, real=None, label=None), "well", "ill")
+async def test_the_interval_over_runs_is_of_their_mean_and_no_range(topics):
+    done = await compared(track(topics, runs=2, real=None, label=None), "well", "ill")
     found = next(one for one in done.entries[0].measures if one.name == "vendi")
     assert found.low < found.value < found.high
     share = _over_runs("distinct_2", [0.6, 0.9], 5, (0, 1))  # by Student's t it would be -1.2 to 2.7
     assert (share.low, share.value, share.high) == (0, 0.75, 1)
     [single] = [
         m
-        for m in (await compared(track(seeds, runs=1, real=None, label=None), "well", "ill")).entries[0].measures
+        for m in (await compared(track(topics, runs=1, real=None, label=None), "well", "ill")).entries[0].measures
         if m.name == "vendi"
     ]
     assert (single.low, single.high, single.why) == (None, None, "one run")
 
 
-async def test_a_method_that_makes_nothing_is_said_to(seeds):
+async def test_a_method_that_makes_nothing_is_said_to(topics):
     def silent(question):
         raise RuntimeError("no")
 
-    done = await acompare([*entries("well"), Entry("mute", "ill", Scripted(silent))], track(seeds), embed=EMBED)
+    done = await acompare([*entries("well"), Entry("mute", "ill", Scripted(silent))], track(topics), embed=EMBED)
     assert next(one.refused for one in done.entries if one.entry == "mute") == "it made no rows"
 
 
-async def test_the_table_and_the_page_say_what_was_found(seeds):
-    done = await compared(track(seeds), "well", "ill")
+async def test_the_table_and_the_page_say_what_was_found(topics):
+    done = await compared(track(topics), "well", "ill")
     head, rows = lines(done)
     assert head[:4] == ["rank", "entry", "utility", "yield"]
     assert {row[1] for row in rows} == {"well", "ill", "(all real rows)", "(random real rows)", "(no data)"}

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from comparing import EMBED, compared, entries, track, writer
 from gristmill import BadInput
 from gristmill.compare import Entry, acompare
 from gristmill.errors import Stopped
@@ -15,7 +16,8 @@ from gristmill.report.compared_page import page
 from gristmill.rows import digest
 from gristmill.testing import Scripted, folder
 from gristmill.verdicts import against_people, between, opinions
-from test_compare import EMBED, compared, entries, known, seeds, track, writer  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("methods")
 
 FINE = [f"fine row number {n}" for n in range(12)]
 POOR = [f"poor row number {n}" for n in range(12)]
@@ -112,10 +114,26 @@ async def test_of_two_entries_the_one_that_wins_in_both_orders_has_all_pairs_and
     assert (won["fine"].value, won["poor"].value) == (1, 0)
     assert found.strengths["fine"] == pytest.approx(-found.strengths["poor"])
     assert found.strengths["fine"] > 1
+    low, high = found.intervals["fine"]
+    assert 0 < low <= found.strengths["fine"] <= high
     assert found.unread == 20 - won["fine"].n > 0
     tied = await between(cut, Scripted(always("1")), folder(), pairs=20, seed=0)
     assert [one.value for one in tied.wins] == [0.5, 0.5]
     assert tied.strengths["fine"] == pytest.approx(0)
+    assert tied.intervals["fine"] == pytest.approx((0, 0))
+
+
+async def test_pairs_are_drawn_by_the_seed_and_are_no_more_than_there_are():
+    cut = {"poor": [of_texts(POOR)], "fine": [of_texts(FINE)]}
+    drawn = []
+    for seed in (0, 1):
+        model = Scripted(knows)
+        await between(cut, model, folder(), pairs=5, seed=seed)
+        drawn.append({shown(question) for question in model.questions})
+    assert drawn[0] != drawn[1]
+    few = Scripted(knows)
+    found = await between({"poor": [of_texts(POOR[:1])], "fine": [of_texts(FINE[:2])]}, few, folder(), pairs=50, seed=0)
+    assert [one.n for one in found.wins] == [2, 2]
 
 
 async def test_what_was_judged_is_not_asked_again_and_another_file_or_judge_is():
@@ -155,17 +173,17 @@ def test_ties_and_capitals_are_read_and_raters_kept_apart():
     assert pair.humans == {"ann": "tie", "bob": "a" if pair.a == FINE[0] else "b"}
 
 
-async def test_a_comparison_tells_of_people_where_there_is_a_file_and_says_that_there_is_none_where_not(seeds):  # noqa: F811
+async def test_a_comparison_tells_of_people_where_there_is_a_file_and_says_that_there_is_none_where_not(topics):
     def prefers(question):
         first = shown(question)[0]
         return f"Better: {1 if any(word in first for word in ('fine', 'wonderful', 'superb', 'moving')) else 2}"
 
-    done = await compared(track(seeds, judge=Scripted(prefers), pairs=10, runs=1), "well", "ill")
+    done = await compared(track(topics, judge=Scripted(prefers), pairs=10, runs=1), "well", "ill")
     assert any("was not held against people" in note for note in notes(done))
     assert done.people is None
     assert "held against itself" in page(done)
     judge = Scripted(prefers)
-    done = await compared(track(seeds, judge=judge, pairs=10, people=file(verdicts()), runs=1), "well", "ill")
+    done = await compared(track(topics, judge=judge, pairs=10, people=file(verdicts()), runs=1), "well", "ill")
     assert len(judge.questions) == 20 + 24
     assert not any("was not held against people" in note for note in notes(done))
     [said] = [note for note in notes(done) if "against people" in note]
@@ -179,18 +197,18 @@ async def test_a_comparison_tells_of_people_where_there_is_a_file_and_says_that_
     assert consistency.n == 10
 
 
-async def test_the_judge_is_held_against_people_also_where_no_two_entries_are_left(seeds):  # noqa: F811
+async def test_the_judge_is_held_against_people_also_where_no_two_entries_are_left(topics):
     def silent(question):
         raise RuntimeError("no")
 
     mute = Entry("mute", "ill", Scripted(silent))
-    one = track(seeds, judge=Scripted(knows), people=file(verdicts()), runs=1)
+    one = track(topics, judge=Scripted(knows), people=file(verdicts()), runs=1)
     done = await acompare([*entries("well"), mute], one, embed=EMBED)
     assert done.judged is None
     assert values(done.people)["kappa"] == 1
 
 
-async def test_an_interrupt_ends_the_comparison_and_not_the_run_alone(seeds):  # noqa: F811
+async def test_an_interrupt_ends_the_comparison_and_not_the_run_alone(topics):
     def interrupted(question):
         if len(model.questions) == 1:  # a second one would stop at once
             os.kill(os.getpid(), signal.SIGINT)
@@ -198,7 +216,7 @@ async def test_an_interrupt_ends_the_comparison_and_not_the_run_alone(seeds):  #
 
     model = Scripted(interrupted)
 
-    one = track(seeds, runs=1)
+    one = track(topics, runs=1)
     both = [Entry("one", "well", model), Entry("other", "well", Scripted(writer))]
     with pytest.raises(Stopped, match="interrupted"):
         await acompare(both, one, embed=EMBED)

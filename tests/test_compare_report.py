@@ -8,6 +8,8 @@ import pytest
 from playwright.async_api import async_playwright
 from rich.console import Console
 
+from chromium import FLAGS
+from comparing import real
 from gristmill import BadInput
 from gristmill.cli import main
 from gristmill.compare import Compared, Comparison, Metered, entries_of
@@ -18,8 +20,6 @@ from gristmill.report import compared as report
 from gristmill.report.compared_page import page
 from gristmill.utility import ALL_REAL, NO_DATA, RANDOM_REAL, Transferred, Utility
 from gristmill.verdicts import Judged
-from test_compare import known, real  # noqa: F401 - a fixture
-from test_people_browser import FLAGS
 
 LONG = "evol-instruct by openai:qwen2.5-72b-instruct@http://localhost:8000/v1"
 HOSTILE = "<script>alert(1)</script>"
@@ -235,7 +235,7 @@ def test_short_names_of_models_in_the_users_file_are_known(files, capsys, monkey
     assert "nothing:at-all" in shown or "'nothing'" in shown
 
 
-def test_a_role_with_a_model_of_its_own_keeps_it_while_the_others_vary(known):  # noqa: F811
+def test_a_role_with_a_model_of_its_own_keeps_it_while_the_others_vary(methods):
     roles = {"writer": ["c:3"]}
     assert [one.model for one in entries_of(["well"], ["x"], ["a:1"], vary=False, roles=roles)] == [
         {"": "a:1", "writer": ["c:3"]},

@@ -1,5 +1,6 @@
 """What data is worth in a comparison: the split, the baselines, the students, the domains."""
 
+import dataclasses
 import json
 import math
 import random
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import tiny
+from comparing import compared, entries, track, writer
 from gristmill import BadInput, Training
-from gristmill.compare import Entry, acompare
+from gristmill.compare import Entry, acompare, bare
 from gristmill.errors import TrainingFailed
 from gristmill.models import finetune
 from gristmill.models.protocol import Token
@@ -20,7 +22,8 @@ from gristmill.quality.sets import Set, of_records
 from gristmill.students import Student, linear, ngrams, of_size, size_of, split, student_of, trained
 from gristmill.testing import Scripted, folder
 from gristmill.utility import ALL_REAL, NO_DATA, RANDOM_REAL, refusals, utility
-from test_compare import compared, entries, known, seeds, track  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("methods")
 
 
 def first_letters(texts: list[str]) -> np.ndarray:
@@ -95,11 +98,11 @@ def test_the_split_is_by_chance_of_the_seed_and_leaves_out_rows_without_text():
         split(reviews(1, 1), seed=0)
 
 
-async def test_what_is_wrong_with_the_real_rows_or_the_student_is_said_before_anything_is_asked(seeds):  # noqa: F811
+async def test_what_is_wrong_with_the_real_rows_or_the_student_is_said_before_anything_is_asked(topics):
     model = Scripted(lambda question: "never")
     both_entries = [Entry("one", "well", model), Entry("other", "well", model)]
     half = of_records([{"text": f"row {n} of several", "label": "a" if n else None} for n in range(9)], "half")
-    test = track(seeds).split().test
+    test = track(topics).split().test
     leaking = folder() / "seeds.jsonl"
     leaking.write_text("".join(json.dumps({"topic": text}) + "\n" for text in test.texts))
     for options, message in [
@@ -116,19 +119,48 @@ async def test_what_is_wrong_with_the_real_rows_or_the_student_is_said_before_an
         ({"seeds": str(leaking)}, "of the seed rows hold test rows"),
     ]:  # fmt: skip
         with pytest.raises(BadInput, match=message):
-            await acompare(both_entries, track(options.pop("seeds", seeds), **options), embed=EMBED)
+            await acompare(both_entries, track(options.pop("seeds", topics), **options), embed=EMBED)
     assert model.questions == []
 
 
-async def test_a_folder_with_runs_of_another_track_is_refused(seeds):  # noqa: F811
-    one = track(seeds, target=20, runs=1)
+async def test_a_folder_with_runs_of_another_track_is_refused(topics):
+    one = track(topics, target=20, runs=1)
     await compared(one, "well", "ill")
     for name, value in (("seed", 1), ("target", 30)):
-        other = track(seeds, target=20, runs=1)
+        other = track(topics, target=20, runs=1)
         other.out = one.out
         setattr(other, name, value)
         with pytest.raises(BadInput, match=f"was made with {name}=.*--out"):
             await compared(other, "well", "ill")
+
+
+async def test_a_folder_whose_runs_another_model_made_is_refused_unless_only_its_address_is_another(topics):
+    one = track(topics, target=20, runs=1)
+    await compared(one, "well", "ill")
+    other = Scripted(writer, model="other")
+    for model in (other, {"writer": other}, {"writer": [other]}):
+        with pytest.raises(BadInput, match=r"was made with writer=scripted:scripted, and scripted:other is asked"):
+            await acompare([*entries("ill"), Entry("well", "well", model)], one, embed=EMBED)
+    same = await acompare([*entries("ill"), Entry("well", "well", {"writer": Scripted(writer)})], one, embed=EMBED)
+    assert not any(entry.refused for entry in same.entries)
+    assert [bare(name) for name in ("openai:a@http://x:1/v1,key=K", "openai:a", "my-own thing")] == [
+        "openai:a", "openai:a", "my-own thing",
+    ]  # fmt: skip
+
+
+async def test_seeds_that_were_changed_under_the_same_name_are_refused(topics, tmp_path):
+    one = track(topics, target=20, runs=1)
+    first = await compared(one, "well", "ill")
+    file = tmp_path / "topics.jsonl"
+    lines = file.read_text()
+    file.write_text(lines + '{"topic": "one more"}\n')
+    with pytest.raises(BadInput, match=r"was begun with other seeds .* --out"):
+        await compared(one, "well", "ill")
+    file.write_text(lines)
+    again = await compared(one, "well", "ill")
+    assert again.track == first.track
+    assert first.track["seeds_digest"] != first.track["real_digest"]
+    assert len(first.track["real_digest"]) == 32
 
 
 # -- the baselines
@@ -139,8 +171,9 @@ async def test_the_random_real_rows_are_as_many_as_an_entrys_and_drawn_anew_for_
     cut = {"one": [reviews(30, seed) for seed in (2, 3, 4)], "other": [reviews(40, 5)]}
     found = await worth(cut, real, recording(taught, real))
     sizes = [len(part) for part, _ in taught]
-    assert sizes == [30, 30, 30, 30, len(real.train), 30, 30, 30]  # one, other, all real rows, random real rows
-    drawn = [tuple(part.texts) for part, _ in taught[-3:]]
+    # one, other, all real rows, random real rows; then one and other at a quarter and a half of it
+    assert sizes == [30, 30, 30, 30, len(real.train), 30, 30, 30, 7, 7, 7, 7, 15, 15, 15, 15]
+    drawn = [tuple(part.texts) for part, _ in taught[5:8]]
     assert len(set(drawn)) == 3
     assert all(set(texts) <= set(real.train.texts) for texts in drawn)
     assert tuple(real.train.texts[:30]) not in drawn
@@ -156,8 +189,9 @@ async def test_a_language_model_reads_as_many_characters_of_each_and_of_random_r
     real, taught = split(reviews(200, 1), seed=0), []
     long = of_records([{"text": text * 3} for text in reviews(30, 2).texts], "long")
     found = await worth({"short": [reviews(30, 3)], "long": [long]}, real, recording(taught, real, "characters"))
-    short, longer, everything, random_rows = (sum(map(len, part.texts)) for part, _ in taught)
+    short, longer, everything, random_rows, *smaller = (sum(map(len, part.texts)) for part, _ in taught)
     assert short == longer == random_rows == found.size == size_of(reviews(30, 3), "characters")
+    assert smaller == [found.size // 4] * 2 + [found.size // 2] * 2
     assert everything == size_of(real.train, "characters") > found.size
 
 
@@ -183,6 +217,49 @@ async def test_trainings_on_one_set_are_no_further_sets():
     assert runs == {"thrice": 3, "once": 2, ALL_REAL: 2, RANDOM_REAL: 3, NO_DATA: 1}
     assert {line.entry: line.score for line in found.board}["thrice"] == 7.5  # the mean of seeds 7 and 8
     assert {seed for _, seed in taught} == {7, 8}
+
+
+def by_first_word(real, of: dict[str, list[float]]) -> Student:
+    """A student whose score is that of an entry, by the first word of its texts, with 60, 15 and 30 rows."""
+
+    async def teach(part: Set, seed: int) -> list[float]:
+        levels = of.get(part.texts[0].split()[0], [0.1] * 3)  # real rows are worth little
+        level = dict(zip((60, 15, 30), levels, strict=True)).get(len(part), 0.1)
+        return [level + 0.01 * (row % 5) for row in range(len(real.test))]
+
+    return dataclasses.replace(recording([], real), teach=teach)
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "notes"),
+    [
+        ([0.6, 0.7, 0.7], [0.9, 0.3, 0.8], ["with 15 rows fast is ahead of slow, with 60 behind it"]),
+        ([0.6, 0.7, 0.8], [0.9, 0.3, 0.5], ["with 15 rows fast is ahead", "with 30 rows fast is ahead"]),
+        ([0.6, 0.2, 0.3], [0.9, 0.3, 0.8], []),
+        ([0.6, 0.3, 0.3], [0.9, 0.3, 0.3], []),  # not told apart where there are few
+    ],
+)
+async def test_where_another_entry_leads_as_long_as_there_are_few_rows_it_is_said(fast, slow, notes):
+    real = split(reviews(200, 1), seed=0)
+    cut = {
+        name: [of_records([{"text": f"{name} {text}"} for text in reviews(60, 2).texts], name)]
+        for name in ("slow", "fast")
+    }
+    found = await worth(cut, real, by_first_word(real, {"fast": fast, "slow": slow}))
+    assert found.smaller.keys() == {15, 30}
+    scores = {size: {line.entry: line.score for line in board} for size, board in found.smaller.items()}
+    assert scores[15] == pytest.approx({"fast": fast[1] + 0.02, "slow": slow[1] + 0.02})
+    assert scores[30] == pytest.approx({"fast": fast[2] + 0.02, "slow": slow[2] + 0.02})
+    said = [note for note in found.notes if "ahead of" in note]
+    assert len(said) == len(notes)
+    assert all(note.startswith(start) for note, start in zip(said, notes, strict=True))
+
+
+async def test_few_rows_or_one_entry_are_compared_at_one_size():
+    real, taught = split(reviews(100, 1), seed=0), []
+    assert (await worth({"one": [reviews(60, 2)]}, real, recording(taught, real))).smaller == {}
+    few = {"one": [reviews(12, 2)], "other": [reviews(12, 3)]}
+    assert (await worth(few, real, recording(taught, real))).smaller.keys() == {6}
 
 
 def test_a_set_is_cut_to_characters_within_its_last_row_and_by_chance():

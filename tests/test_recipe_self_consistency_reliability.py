@@ -62,6 +62,10 @@ async def made(seed, *models, judges=None, **options):
     return await run(self_consistency_reliability, [seed], **roles, **options)
 
 
+async def rejected(*given, **options):
+    return [reject.reason for reject in (await made(*given, **options)).rejects]
+
+
 # -- short answers
 
 
@@ -161,6 +165,11 @@ async def test_unclear_counts_half_and_the_row_is_dropped_over_the_limit():
     assert (reject.reason, reject.details["unsupported"]) == ("unsupported", pytest.approx(2.5 / 3))
     assert reject.candidate["sentence_support"] == [0.5, 1.0, 1.0]
     assert len((await made(LONG, sampler(TRUE), judges=judges, k=2, max_unsupported=0.9)).rows) == 1
+    half = judge(unclear=["Ada", "Peru", "notes"])
+    assert (await made(LONG, sampler(TRUE), judges=half, k=2)).rows[0].unsupported == 0.5  # at the limit, not over it
+    assert await rejected(LONG, sampler(TRUE), judges=judge(denied=["Peru"], unclear=["Ada", "notes"]), k=2) == [
+        "unsupported"
+    ]
 
 
 async def test_every_sentence_is_held_against_every_sample_and_the_samples_answer_the_bare_question():
@@ -170,6 +179,14 @@ async def test_every_sentence_is_held_against_every_sample_and_the_samples_answe
     asked = [prompt for prompt in judges.prompts if "Sentence:" in prompt]
     assert len(asked) == len(set(asked)) == 3 * 3
     assert SUPPORTS(text="Two.", sentence="She was born in Peru.") in asked
+    assert {question.sampling["temperature"] for question in judges.questions} == {0.0}
+
+
+async def test_the_input_belongs_to_the_question():
+    model, judges = sampler("One.", "Two."), judge()
+    await made(LONG | {"input": "In short."}, model, judges=judges, k=2)
+    assert model.questions[0].messages[0].content == f"{LONG['instruction']}\nIn short."
+    assert all("Lovelace.\nIn short." in prompt for prompt in judges.prompts if "First answer:" in prompt)
 
 
 async def test_a_verdict_that_cannot_be_read_does_not_count_and_none_at_all_leaves_the_row_undecided():
@@ -294,3 +311,14 @@ def test_auroc_counts_equal_scores_half():
     assert auroc([1, 2], [True, False]) == 0.0
     assert auroc([1.0], [True]) is None
     assert lenient_cut([1.0, 2.0], [False, False], 0.5) is None
+
+
+def test_a_cut_of_exactly_the_wanted_precision_is_one_whatever_floats_make_of_the_product():
+    assert 0.56 * 25 > 14
+    assert lenient_cut([0.5] * 25, [at < 14 for at in range(25)], 0.56) == (0.5, 0.56)
+    assert lenient_cut([0.5] * 25, [at < 13 for at in range(25)], 0.56) is None
+
+
+def test_equal_scores_pass_together():
+    assert lenient_cut([0.5, 0.5, 0.9], [True, False, True], 0.7) == (0.9, 1.0)
+    assert lenient_cut([0.9, 0.5, 0.5], [False, True, True], 0.6) == (0.5, pytest.approx(2 / 3))

@@ -40,6 +40,13 @@ async def test_a_wrong_second_equality_is_bad_although_no_model_is_asked():
     assert (made.first_bad_step, made.verdict, made.coverage) == (2, "bad", 1.0)
 
 
+async def test_one_failed_check_makes_a_step_bad_whatever_else_is_right_in_it():
+    made = await checked("So 3*4 = 12 and 12+5 = 18 eggs")
+    [step] = made.steps
+    assert {check.outcome for check in step.checked} == {"ok", "bad"}
+    assert (step.ok, made.verdict) == ("bad", "bad")
+
+
 async def test_a_right_answer_from_two_errors_that_cancel_is_bad():
     made = await checked("3*4 = 13 eggs.\n13 + 5 = 17 eggs.\nThe answer is 17.", more={"answer": "17"})
     assert ([step.ok for step in made.steps], made.verdict, made.first_bad_step) == (
@@ -144,6 +151,11 @@ def test_a_solution_is_cut_at_lines_at_steps_and_between_equations():
     ]
 
 
+def test_a_long_solution_takes_as_long_as_its_length_asks_for():
+    for text in ("So it is. " * 200_000, "1\n" + "= 1\n" * 200_000, "One.\n" + " " * 200_000 + "\nTwo."):
+        assert len(split_steps(text)) <= 2  # with the square of it, this would be hours
+
+
 # -- code and proofs
 
 CODE = "We count.\n```python\nprint(3 * 4 + 5)\n```\n```output\n17\n```\n"
@@ -226,6 +238,8 @@ async def test_halving_finds_the_planted_bad_step_of_sixteen_in_at_most_five_bat
     values = {number: step.value for number, step in enumerate(made.steps, start=1) if step.value is not None}
     assert all(value == (1.0 if number < bad else 0.0) for number, value in values.items())
     assert made.verdict == ("unknown" if bad == 17 else "bad")
+    assert {question.sampling["temperature"] for question in model.questions} == {0.7}
+    assert step_verification.parameters["coverage_floor"].default == 0.5
 
 
 async def test_a_bad_step_by_rollouts_is_a_reject_of_its_own():

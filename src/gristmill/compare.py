@@ -19,9 +19,12 @@ import numpy as np
 
 from gristmill import recipes
 from gristmill.api import aresume, arun
+from gristmill.bind import spec_text
 from gristmill.check import open_set
-from gristmill.errors import BadInput, nearest
+from gristmill.engine.folder import Replacing
+from gristmill.errors import BadInput, DiskTrouble, nearest
 from gristmill.execute import config_of, looking
+from gristmill.models.spec import parse, tool_for
 from gristmill.models.training import Training
 from gristmill.ops.novelty import Novelty
 from gristmill.quality import contamination, lexical, semantic, tstr
@@ -30,10 +33,13 @@ from gristmill.quality.intervals import mean_interval, proportion
 from gristmill.quality.leaderboard import pareto, within
 from gristmill.quality.sets import Set, of_texts
 from gristmill.quality.values import Found, Measure
-from gristmill.rows import required, table
+from gristmill.rows import digest, required, table
 from gristmill.students import TRAINING, Real, Student, split, student_of
 from gristmill.utility import BASELINES, Utility, refusals, utility
 from gristmill.verdicts import Judged, Opinions, against_people, between, name_of, opinions, unless_interrupted
+
+FROZEN = "track.json"
+"""In a comparison's folder: what its seeds are."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,8 @@ async def acompare(
     """
     people, real, student = prepared(entries, track, embed, progress)
     result = Comparison(track=facts(track, embed), entries=[])
+    if any(entry.recipe for entry in entries):
+        freeze(track, result.track["seeds_digest"])
     made: dict[str, list[Set]] = {}
     for entry in entries:
         compared, sets = await run_entry(entry, track, progress)
@@ -235,7 +243,9 @@ def facts(track: Track, embed: Embedder) -> dict[str, Any]:
     """What is the same for all, for people and programs."""
     return {
         "seeds": track.seeds or "",
+        "seeds_digest": digest_of(open_set(track.seeds)) if track.seeds else "",
         "real": track.real.name if track.real else "",
+        "real_digest": digest_of(track.real) if track.real else "",
         "label": track.label or "",
         "domain": track.domain or "",
         "target": track.target,
@@ -249,6 +259,34 @@ def facts(track: Track, embed: Embedder) -> dict[str, Any]:
         "people": str(track.people or ""),
         "benchmarks": ", ".join(track.benchmarks),
     }
+
+
+def digest_of(data: Set) -> str:
+    """A name for a set's rows in their order, columns and all."""
+    return digest("rows", msgspec.json.encode(data.records, enc_hook=str, order="deterministic").decode())
+
+
+def freeze(track: Track, seeds: str) -> None:
+    """Keep which seeds a comparison began with, and see that it goes on with these.
+
+    Args:
+        seeds: their digest.
+
+    Raises:
+        BadInput: it began with others, under whatever name.
+    """
+    path = track.out / FROZEN
+    try:
+        if path.exists() and (before := msgspec.json.decode(path.read_bytes())["seeds_digest"]) != seeds:
+            raise BadInput(
+                f"{track.out} was begun with other seeds (digest {before[:12] or 'none'}) than there are now "
+                f"({seeds[:12] or 'none'}): methods are compared on the same ones. Name another folder with --out"
+            )
+        track.out.mkdir(parents=True, exist_ok=True)
+        with Replacing(path) as unfinished:
+            unfinished.write_bytes(msgspec.json.encode({"seeds": track.seeds or "", "seeds_digest": seeds}))
+    except OSError as error:
+        raise DiskTrouble(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def measure(
@@ -362,6 +400,31 @@ def check_folders(entry: Entry, track: Track) -> None:
                     f"{folder} was made with {name}={there}, and {value} is asked: a comparison goes on as it began. "
                     "Name another folder with --out"
                 )
+        for role, played in made.steps[0].models.items():
+            before, now = [list(map(bare, models)) for models in (played, named(entry, role))]
+            if now and now != before:
+                raise BadInput(
+                    f"{folder} was made with {role}={', '.join(before)}, and {', '.join(now)} is asked: a comparison goes on "
+                    "as it began. Name another folder with --out"
+                )
+
+
+def named(entry: Entry, role: str) -> list[Any]:
+    """The models that an entry names for a role of its recipe; none where whatever plays it is left as it is."""
+    given = dict(entry.model) if isinstance(entry.model, Mapping) else {"": entry.model}
+    method = recipes.load(entry.recipe)
+    wanted = given.get(role) or ("" if tool_for(method.roles[role].needs) else given.get(""))
+    return wanted if isinstance(wanted, list) else [wanted] if wanted else []
+
+
+def bare(model: Any) -> str:
+    """A model's name without its address and options, which may change: a moved server is the same model."""
+    text = model if isinstance(model, str) else spec_text(model)
+    try:
+        spec = parse(text)
+    except BadInput:  # a backend of the user's own
+        return text
+    return f"{spec.backend}:{spec.model}"
 
 
 def folder_of(entry: Entry, track: Track, number: int) -> Path:

@@ -3,7 +3,8 @@
 Beside the entries stand three baselines: all real training rows, as many of them by chance as an entry has, and no data.
 The model is a linear head on embeddings (where rows have labels), an n-gram language model, or any model that the trainer
 of `train/` can train. Where real rows have domains, every score is given by domain too, and what is learnt of one domain
-is tested on the others.
+is tested on the others. Entries are compared at a quarter and a half of the size too: so at about a quarter and a half of what
+their rows cost.
 
 Promised: the real rows are split before anything is generated, and no row that holds a test row is trained on; entries and
 the random real rows have one size, in rows for labels and in characters for language models; every figure comes from a
@@ -14,6 +15,7 @@ Not promised: that a large model would gain what a small one does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Literal
 
 import msgspec
@@ -33,6 +35,8 @@ ALL_REAL, RANDOM_REAL, NO_DATA = "all real rows", "random real rows", "no data"
 BASELINES = (ALL_REAL, RANDOM_REAL, NO_DATA)
 TRANSFERS = 3
 """Trainings on each domain."""
+SHARES = (0.25, 0.5)
+"""Of the size: what entries are compared at besides all of it."""
 
 Runs = list[list[float]]
 """A score for each test row, by run."""
@@ -79,6 +83,9 @@ class Utility(msgspec.Struct, kw_only=True):
     """What each is, in words."""
     board: list[Line]
     """Entries and baselines; which share a rank is told by paired intervals."""
+    smaller: dict[int, list[Line]] = {}
+    """Boards of the entries at smaller sizes, by size. A method may lead only as long as there are few rows; `notes` says
+    where one does."""
     by_domain: dict[str, list[Line]] = {}
     """The same on the test rows of each domain."""
     transfers: list[Transferred] = []
@@ -147,6 +154,16 @@ async def utility(
         },
         board=board(scores, better=student.better, seed=seed),
     )
+    for less in dict.fromkeys(int(size * share) for share in SHARES):
+        if less < FEWEST or len(cut) < 2:
+            continue
+        say(f"training on {less:,} {unit} of each")
+        fewer = {
+            name: await _runs([of_size(one, unit, less, seed) for one in sets], student, seed)
+            for name, sets in cut.items()
+        }
+        found.smaller[less] = board(fewer, better=student.better, seed=seed)
+    found.notes += overtaken(found)
     if size_of(drawn[0], unit) < size:
         found.notes.append(f"there are fewer real {unit} to train on than an entry's {size:,}")
     if real.leaked:
@@ -158,6 +175,21 @@ async def utility(
         say("training on each domain")
         await crossed(found, cut, real, student, floor=scores[NO_DATA][0], embed=embed, seed=seed)
     return found
+
+
+def overtaken(found: Utility) -> list[str]:
+    """Where the order of two entries, told apart at both sizes, is another one with fewer rows."""
+    ranks = {line.entry: line.rank for line in found.board}
+    notes = []
+    for size, lines in found.smaller.items():
+        for one, other in combinations(lines, 2):
+            first, second = (one, other) if one.rank <= other.rank else (other, one)
+            if first.rank < second.rank and ranks[first.entry] > ranks[second.entry]:
+                notes.append(
+                    f"with {size:,} {found.unit} {first.entry} is ahead of {second.entry}, with {found.size:,} behind it: "
+                    "the order depends on how much is made"
+                )
+    return notes
 
 
 async def _runs(sets: Sequence[Set], student: Student, seed: int) -> Runs:

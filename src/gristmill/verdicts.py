@@ -5,7 +5,6 @@ Every batch of pairs is an ordinary run of `row-judge`, in a folder named by its
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +19,7 @@ from gristmill.execute import Result
 from gristmill.ops.judge import Side
 from gristmill.quality import judge as reliability
 from gristmill.quality.intervals import mean_interval
-from gristmill.quality.leaderboard import bradley_terry
+from gristmill.quality.leaderboard import bradley_terry, strength_intervals, tallied
 from gristmill.quality.sets import Set
 from gristmill.quality.values import Found, Measure
 from gristmill.recipes.quality.row_judge import JudgedPair, RowPair
@@ -48,7 +47,9 @@ class Judged(msgspec.Struct, kw_only=True):
     """`judged_wins` of each entry, in the order of `entries`: the share of its pairs that it won."""
     entries: list[str]
     strengths: dict[str, float]
-    """Bradley-Terry log-odds."""
+    """Bradley-Terry log-odds, a pair whose orders disagree counting as drawn."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of the strengths."""
     positions: list[Measure]
     """Of these pairs: the same verdict in both orders, and what stands first or second winning both times."""
     unread: int
@@ -134,19 +135,19 @@ async def between(
         for _ in range(min(pairs, len(own) * len(theirs))):
             asked.append(RowPair(own[rng.integers(len(own))], theirs[rng.integers(len(theirs))], one, other))
     rows = await _judged(asked, judge, folder, seed, prices)
-    wins: defaultdict[tuple[str, str], float] = defaultdict(float)
     won: dict[str, list[float]] = {name: [] for name in cut}
-    for row in rows:
-        share = reliability.WORTH[reliability.verdict(row.forward, row.backward)]
-        won[row.first_of].append(share)
-        won[row.second_of].append(1 - share)
-        wins[row.first_of, row.second_of] += share
-        wins[row.second_of, row.first_of] += 1 - share
+    games = [
+        (row.first_of, row.second_of, reliability.WORTH[reliability.verdict(row.forward, row.backward)]) for row in rows
+    ]
+    for one, other, share in games:
+        won[one].append(share)
+        won[other].append(1 - share)
     return Judged(
         judge=name_of(judge),
         entries=list(won),
         wins=[_share(some, seed) for some in won.values()],
-        strengths=bradley_terry(wins),
+        strengths=bradley_terry(tallied(games)),
+        intervals=strength_intervals(games, seed=seed),
         positions=reliability.positions([reliability.Pair(forward=row.forward, backward=row.backward) for row in rows]),
         unread=len(asked) - len(rows),
     )

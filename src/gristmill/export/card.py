@@ -151,7 +151,8 @@ def write_quality(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def check_card(folder: Path) -> list[str]:
-    """Whether card, facts, report and files agree: each number that differs or that the facts do not hold, by its line."""
+    """Whether card, facts, report and files agree: each number that differs or that the facts do not hold, by its line, and
+    each line of facts that is gone."""
     folder = Path(folder)
     try:
         card, report, shown = _card(folder), _report(folder), (folder / README).read_text(encoding="utf-8")
@@ -233,7 +234,10 @@ def _put(path: Path, value: Any) -> None:
 
 
 def _differences(meant: list[str], shown: list[str], known: set[str]) -> list[str]:
-    """Numbers of the lines that are shown, against those of the lines that the facts give."""
+    """Numbers of the lines that are shown, against those of the lines that the facts give; and lines of facts that are gone.
+
+    What stands in a list or a table is a fact also without a number: a verdict, "not measured". Prose may be other words.
+    """
     wrong = []
     due, found = ([NUMBER.sub("0", line) for line in lines] for lines in (meant, shown))
     for kind, a, b, c, d in SequenceMatcher(None, due, found, autojunk=False).get_opcodes():
@@ -242,7 +246,11 @@ def _differences(meant: list[str], shown: list[str], known: set[str]) -> list[st
                 pairs = zip(NUMBER.findall(right), NUMBER.findall(line), strict=True)
                 wrong += [f"{README}:{number}: {now}, but the facts say {was}" for was, now in pairs if was != now]
             continue
-        wrong += [f"{README} lacks a line with numbers: {line}" for line in meant[a:b] if NUMBER.search(line)]
+        for line in meant[a:b]:
+            if NUMBER.search(line):
+                wrong.append(f"{README} lacks a line with numbers: {line}")
+            elif line.lstrip().startswith(("- ", "|")):
+                wrong.append(f"{README} lacks a line of facts: {line}")
         for number, line in enumerate(shown[c:d], start=c + 1):
             strange = [one for one in NUMBER.findall(line) if _plain(one) not in known]
             wrong += [f"{README}:{number}: {one} does not occur in the facts" for one in strange]

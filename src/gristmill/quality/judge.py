@@ -718,7 +718,8 @@ def raters(data: Set) -> dict[str, list[Any]]:
 def _label(value: Any) -> Any:
     if isinstance(value, str):
         return value.strip() or None
-    return value if isinstance(value, bool | int | float) and np.isfinite(value) else None
+    # What is no number, or too large for one to be calculated with (JSON knows no limit), is no label.
+    return value if isinstance(value, bool | int | float) and abs(value) < 1e100 else None
 
 
 def _labels(values: Sequence[Any]) -> set[Any]:

@@ -7,9 +7,10 @@ items do not tell apart shares a rank.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from math import exp, log
+from math import ceil, exp, log
 
 import msgspec
 import numpy as np
@@ -19,7 +20,8 @@ from gristmill.errors import BadInput
 from gristmill.quality.intervals import Numbers
 
 Scores = Sequence[Sequence[float]]
-"""Of an entry: by run (a generation seed with a training seed), a score for each test item, the same items in each."""
+"""Of an entry: by run, a score for each test item, the same items in each. Runs are drawn as if independent: trainings on
+one set belong into one run, as their mean."""
 
 
 class Line(msgspec.Struct, kw_only=True):
@@ -43,17 +45,17 @@ def centred(accuracy: float, chance: float) -> float:
     return (accuracy - chance) / (1 - chance)
 
 
-def means(scores: Scores, draws: int, rng: np.random.Generator, items: Sequence[Numbers]) -> Numbers:
+def means(scores: Scores, rng: np.random.Generator, items: Sequence[npt.NDArray[np.int64]]) -> Numbers:
     """Bootstrap means of an entry: runs are drawn, then items. The same items for all entries make comparisons paired.
 
     Args:
         items: for each draw the numbers of the items that it takes.
     """
     table = np.asarray(scores, np.float64)
-    found = np.empty(draws)
-    for at in range(draws):
+    found = np.empty(len(items))
+    for at, chosen in enumerate(items):
         runs = rng.integers(0, len(table), len(table))
-        found[at] = table[runs][:, items[at].astype(int)].mean()
+        found[at] = table[runs][:, chosen].mean()
     return found
 
 
@@ -67,21 +69,25 @@ def board(
 
     Args:
         better: "high" or "low".
-        times: bootstrap draws.
+        times: bootstrap draws; more where so many pairs are compared that no p-value of so few could be small enough.
 
     Raises:
-        ValueError: an entry without runs, or with other items than the rest.
+        ValueError: an entry without runs, with other items than the rest, or with a score that is no number.
     """
     if not entries:
         return []
     counts = {len(run) for scores in entries.values() for run in scores}
     if len(counts) != 1 or not all(entries.values()) or 0 in counts:
         raise ValueError("every entry needs runs over the same test items")
+    if strange := [name for name, scores in entries.items() if not np.isfinite(np.asarray(scores, np.float64)).all()]:
+        raise ValueError(f"{strange[0]} has a score that is no number")
     [n] = counts
     rng = np.random.default_rng(seed)
-    items = [rng.integers(0, n, n).astype(np.float64) for _ in range(times)]
+    # The smallest p-value of `told_apart` is 2 / (times + 1), and Holm's strictest level alpha / pairs.
+    times = max(times, ceil(len(entries) * (len(entries) - 1) / alpha))
+    items = [rng.integers(0, n, n) for _ in range(times)]
     # Each entry's runs are drawn by chance of the same seed: two copies of one entry differ by nothing.
-    drawn = {name: means(scores, times, np.random.default_rng(seed + 1), items) for name, scores in entries.items()}
+    drawn = {name: means(scores, np.random.default_rng(seed + 1), items) for name, scores in entries.items()}
     sign = 1.0 if better == "high" else -1.0
     worse: dict[str, int] = dict.fromkeys(entries, 0)
     for (one, other), separated in told_apart(drawn, alpha).items():
@@ -159,18 +165,53 @@ def bradley_terry(wins: Mapping[tuple[str, str], float], *, rounds: int = 500, p
     won = {(one, other): wins.get((one, other), 0.0) + prior / 2 for one in names for other in names if one != other}
     strength = dict.fromkeys(names, 1.0)
     for _ in range(rounds):
-        strength = {
-            one: sum(won[one, other] for other in names if other != one)
-            / sum(
-                (won[one, other] + won[other, one]) / (strength[one] + strength[other])
-                for other in names
-                if other != one
-            )
-            for one in names
-        }
+        before, strength = (
+            strength,
+            {
+                one: sum(won[one, other] for other in names if other != one)
+                / sum(
+                    (won[one, other] + won[other, one]) / (strength[one] + strength[other])
+                    for other in names
+                    if other != one
+                )
+                for one in names
+            },
+        )
         middle = exp(sum(map(log, strength.values())) / len(names))
         strength = {name: value / middle for name, value in strength.items()}
+        if all(abs(value / before[name] - 1) < 1e-12 for name, value in strength.items()):
+            break
     return {name: log(value) for name, value in strength.items()}
+
+
+def strength_intervals(
+    games: Sequence[tuple[str, str, float]], *, seed: int = 0, times: int = 200
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the strengths of `bradley_terry`, by bootstrap over games.
+
+    Args:
+        games: (one, other, what `one` won of it: 1, 0, or 0.5 for a tie).
+        times: resamples.
+    """
+    if not games:
+        return {}
+    rng = np.random.default_rng(seed)
+    names = sorted({name for one, other, _ in games for name in (one, other)})
+    drawn = []
+    for _ in range(times):
+        found = bradley_terry(tallied([games[at] for at in rng.integers(0, len(games), len(games))]))
+        drawn.append([found.get(name, 0.0) for name in names])  # of whom no game was drawn nothing is known
+    low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
+    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+
+
+def tallied(games: Sequence[tuple[str, str, float]]) -> dict[tuple[str, str], float]:
+    """How much of their games each won against each."""
+    wins: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for one, other, share in games:
+        wins[one, other] += share
+        wins[other, one] += 1 - share
+    return dict(wins)
 
 
 def within(entry: str, spent: int, budget: int | None) -> None:

@@ -81,7 +81,8 @@ async def deita(
     1 to 6, weighted by the probabilities of these tokens in the first place of its answer. Conversations are gone
     through from the highest score down, and each is kept unless its cosine with one that was kept is over the threshold,
     until there are enough. (Liu et al. 2023, "What Makes Good Data for Alignment", arXiv:2312.15685.) Data to train
-    the scorers on comes from `deita-scorers`.
+    the scorers on comes from `deita-scorers`. Not here: the paper's second stage, DPO on pairs drawn by chance from a set of
+    feedback.
 
     Args:
         complexity_scorer: reads an instruction.

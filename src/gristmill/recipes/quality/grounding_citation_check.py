@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from math import exp, log
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from gristmill import BadInput, Chat, Document, Embed, Instruction, Retrieve, Rows, Run, Unparsed, recipe
 from gristmill.ops.ask import Bad, complete_reply
-from gristmill.ops.equations import numbers
+from gristmill.ops.equations import MULTIPLES, NUMERALS
 from gristmill.ops.prompts import Prompt
 from gristmill.ops.text import sentences, strip_numbering, words
 from gristmill.ops.vectors import embedded
@@ -45,8 +46,11 @@ SHOWN = Prompt("[Passage {id}]\n{text}\n\n")
 Support = Literal["supported", "contradicted", "not_found", "undecided"]
 CITATION = re.compile(r"\[([^\[\]\n]{1,80})\]")
 BEHIND_THE_STOP = re.compile(r"(?<=\w)([.!?])\s*((?:\[[^\[\]\n]{1,80}\]\s*)+)(?=\s|\Z|[A-Z\"“])")
+OPENING = re.compile(r"(?:sure|certainly|of course)\b[\s,.!–—-]*", re.IGNORECASE)
+"""What may stand before a claim."""
 GREETING = re.compile(
-    r"(?:hi|hello|hey|dear|thanks|thank you|sure|certainly|of course|you['’]re welcome|i hope|let me know|feel free|"
+    r"(?:hi|hello|hey|dear|thanks(?! to\b)|thank you|you['’]re welcome|i hope|let me know|feel free|"
+    r"i(?: can|['’]ll| will|['’]d| would)(?: gladly)?(?: help| explain| tell you| be (?:glad|happy))|"
     r"(?:that['’]s a |what a )?(?:great|good) question|best regards|here (?:is|are)|here['’]s)\b",
     re.IGNORECASE,
 )
@@ -74,8 +78,13 @@ DOI = re.compile(r"\b10\.\d{4,9}/[^\s\"<>\])]+")
 ARTICLE = re.compile(
     r"(?:\b(?:articles?|art\.|sections?|sec\.|paragraphs?)|§+)\s*(\d+[a-z]?(?:\(\w{1,4}\))*)", re.IGNORECASE
 )
-QUOTED = re.compile(r"[\"“]([^\"“”\n]{3,400})[\"”]")
+QUOTED = re.compile(r"[\"“]([^\"“”\n]{3,})[\"”]")
 NAME = re.compile(r"(?<![\w’'-])[^\W\d_a-z][\w’'-]*")
+FIGURE = re.compile(
+    rf"(\d{{1,3}}(?:,\d{{3}})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)(?:\s+({'|'.join(MULTIPLES)})\b)?", re.IGNORECASE
+)
+SPELT = "|".join(sorted(NUMERALS, key=len, reverse=True))
+NUMERAL = re.compile(rf"\b({SPELT})(?:-({SPELT}))?(?:\s+({'|'.join(MULTIPLES)}))?\b", re.IGNORECASE)
 NO_NAMES = frozenset({"i", "ok", "a", "mr", "mrs", "ms", "dr", "prof", "st"}) | MONTHS.keys()
 
 
@@ -166,8 +175,8 @@ async def grounding_citation_check(
 ) -> AsyncIterator[CheckedAnswer]:
     """Check an answer's claims, citations and age against the passages that it was, or could have been, written from.
 
-    First, without a model: every number, date, name, quotation, article of law and DOI of the answer must stand in the
-    passages or the question, and what is cited must be there. Then a judge decides for each claim, from the passages that
+    First, without a model: every number in digits, date, name, quotation, article of law and DOI of the answer must stand
+    in the passages or the question, and what is cited must be there. Then a judge decides for each claim, from the passages that
     fit it best, whether they support it, and must quote the words that decide; a quote that is not in its passage makes
     the claim not found. Citations are checked as ALCE does: all of a sentence together (recall), and each for whether
     the sentence needs it (precision). A claim is stale whose passage is too old, or contradicted by a newer one. (Min et
@@ -191,9 +200,10 @@ async def grounding_citation_check(
         max_tokens_per_reply: of a reply of the judge. Not from the paper.
         keep_flagged: yield all checked rows, with what was found.
 
-    Rejects: of rows `no_passages`, `no_claims`, `not_in_context` (details: missing), `contradicted` (details: claims), `low_precision`
-        (details: precision), `stale` (details: claims); `unread_claims` (the judge lists no facts), and of a claim
-        `unread_verdict` (details: text).
+    Rejects: of rows `no_claims`, `no_passages`, `repeated_id` (two passages have it, so that a citation names neither;
+        details: id), `not_in_context` (details: missing), `contradicted` (details: claims), `low_precision` (details:
+        precision), `stale` (details: claims); `unread_claims` (the judge lists no facts), and of a claim `unread_verdict`
+        (details: text).
     """
     question = f"{row.instruction}\n{row.input}".strip()
     stated = [piece for piece in pieces(row.output) if is_claim(piece)]
@@ -213,6 +223,9 @@ async def grounding_citation_check(
         run.reject(row, "no_passages")
         return
     by_id = {passage.id: passage for passage in passages}
+    if twice := next((name for name in by_id if sum(one.id == name for one in passages) > 1), None):
+        run.reject(row, "repeated_id", id=twice)
+        return
     missing = not_in(row.output, [question, *(f"{one.text}\n{one.date}" for one in passages)], list(by_id))
     if missing and not keep_flagged:
         run.reject(row, "not_in_context", missing=[f"{one.kind}: {one.text}" for one in missing])
@@ -317,7 +330,10 @@ def pieces(answer: str) -> list[str]:
 
 
 def is_claim(sentence: str) -> bool:
-    text = without_citations(sentence).lstrip("*_ \"'")
+    """Whether a sentence states something: no greeting, no question, no lead, no heading."""
+    text = OPENING.sub("", without_citations(sentence).lstrip("*_ \"'"), count=1)
+    if re.match(r"#+\s", text):
+        return False
     return not text.rstrip("\"'*) ").endswith(("?", ":")) and not GREETING.match(text) and len(words(text)) > 1
 
 
@@ -416,18 +432,18 @@ def without_citations(text: str) -> str:
 def not_in(answer: str, context: Sequence[str], ids: Sequence[str]) -> list[Missing]:
     """What an answer takes from nowhere: what is wrong with it can be told without understanding it."""
     held = "\n".join(context)
+    plain = folded(held)
     found = [Missing("citation", name) for name in dict.fromkeys(citations(answer, ids)) if name not in ids]
     text = "\n".join(strip_numbering(line) for line in without_citations(answer).splitlines())
 
-    def check(kind: Literal["date", "doi", "article", "quotation"], pattern: re.Pattern[str], known: str) -> str:
-        for match in pattern.finditer(text):
-            named = match[1] if pattern.groups else match[0]
-            if folded(named.rstrip(".,;:")) not in known:
-                found.append(Missing(kind, match[0]))
-        return pattern.sub(" ", text)
-
-    check("quotation", QUOTED, folded(held))
-    text = check("doi", DOI, folded(held))
+    for match in QUOTED.finditer(text):
+        if folded(match[1].rstrip(".,;:")) not in plain:
+            found.append(Missing("quotation", match[0]))
+    dois = {folded(name.rstrip(".,;:")) for name in DOI.findall(held)}
+    for name in DOI.findall(text):
+        if folded(name.rstrip(".,;:")) not in dois:
+            found.append(Missing("doi", name))
+    text = DOI.sub(" ", text)
     articles = {name.lower() for name in ARTICLE.findall(held)}
     for match in ARTICLE.finditer(text):
         if match[1].lower() not in articles:
@@ -438,15 +454,30 @@ def not_in(answer: str, context: Sequence[str], ids: Sequence[str]) -> list[Miss
         if not any(one[: len(known)] == known for one in known_days):
             found.append(Missing("date", written))
         text = text.replace(written, " ")
-    known_numbers = {number for part in re.findall(r"(?s).{1,10000}(?:\s|\Z)", held) for number in numbers(part)}
-    for match in re.finditer(r"\d[\d,]*(?:\.\d+)?", text):
-        if not numbers(match[0]) <= known_numbers:
-            found.append(Missing("number", match[0].rstrip(",")))
+    known_figures = {value for _, value in figures(held)} | spelt(held)
+    found += [Missing("number", written) for written, value in figures(text) if value not in known_figures]
     known_words = {folded(word) for word in words(held)}
     for name in names(text):
         if not all(part in known_words or part.removesuffix("s") in known_words for part in words(folded(name))):
             found.append(Missing("name", name))
     return found
+
+
+def figures(text: str) -> list[tuple[str, Decimal]]:
+    """The numbers in digits, as they are written and their values: "3 million" is one of 3,000,000, and none of 3."""
+    return [(match[0], _value(Decimal(match[1].replace(",", "")), match[2])) for match in FIGURE.finditer(text)]
+
+
+def spelt(text: str) -> set[Decimal]:
+    """The values of the numbers in words."""
+    found = set()
+    for first, second, many in NUMERAL.findall(text):
+        found.add(_value(Decimal(NUMERALS[first.lower()] + NUMERALS.get(second.lower(), 0)), many))
+    return found
+
+
+def _value(number: Decimal, many: str | None) -> Decimal:
+    return number * MULTIPLES[many.lower()] if many else number
 
 
 def names(text: str) -> list[str]:
@@ -462,7 +493,7 @@ def names(text: str) -> list[str]:
                 name = re.sub(r"['’]s$", "", match[0])
                 begins = first is not None and match.start() == first.start()
                 opens = re.search(r"[:\"“(*]\s*$", sentence[: match.start()])
-                if not begins and not opens and name.lower() not in NO_NAMES:
+                if name[:1].isupper() and not begins and not opens and name.lower() not in NO_NAMES:
                     found[name] = None
     return list(found)
 

@@ -106,8 +106,8 @@ async def ifd(
         embedder: places the instructions for the student's first rows (paper: the mean of its own last hidden states).
         keep_share: of all rows; the paper: 5 % of Alpaca, 10 % of WizardLM.
         drop_above: an IFD that no row may be over.
-        max_length: tokens of prompt and answer, estimated. An answer is cut; where the prompt leaves no room, or the
-            answer alone does not fit, the row is dropped.
+        max_length: tokens of prompt and answer, estimated. An answer is cut; where the prompt leaves no room for any of
+            it, the row is dropped.
         variant: perplexity takes the exponential of both losses before the ratio: other numbers, in another order.
         clusters: of instructions, for the student's first rows.
         per_cluster: rows of each.
@@ -183,9 +183,10 @@ def fitting(output: str, prompt: str, max_length: int) -> str:
     if not output.strip():
         raise Bad("no_answer")
     room = max_length - approx_tokens(prompt)
-    if room < 1:
+    cut = chunks(output, room)[0] if room > 0 else ""
+    if not cut.strip() or approx_tokens(cut) > room:  # white space alone, or one sign of several tokens
         raise Bad("too_long", tokens=max_length - room)
-    return chunks(output, room)[0]
+    return cut
 
 
 def losses(given: Sequence[Token], alone: Sequence[Token]) -> tuple[float, float, int]:

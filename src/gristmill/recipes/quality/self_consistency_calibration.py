@@ -81,8 +81,13 @@ def auroc(scores: Sequence[float], truth: Sequence[bool]) -> float | None:
 
 def lenient_cut(scores: Sequence[float], truth: Sequence[bool], precision: float) -> tuple[float, float] | None:
     """The lowest score such that of those as high or higher so large a share is true, and that share."""
-    for cut in sorted(set(scores)):
-        passing = [true for score, true in zip(scores, truth, strict=True) if score >= cut]
-        if sum(passing) >= precision * len(passing):
-            return cut, sum(passing) / len(passing)
-    return None
+    best: tuple[float, float] | None = None
+    passing = right = 0
+    falling = sorted(zip(scores, truth, strict=True), reverse=True)
+    for at, (score, true) in enumerate(falling):
+        passing, right = passing + 1, right + true
+        # A quotient: 0.56 * 25 is more than 14, but 14 / 25 is 0.56.
+        last = at + 1 == len(falling) or falling[at + 1][0] < score  # equal scores pass together
+        if last and right / passing >= precision:
+            best = score, right / passing
+    return best

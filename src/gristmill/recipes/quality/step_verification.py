@@ -243,24 +243,27 @@ def split_steps(solution: str) -> list[Block]:
 
 
 def _prose(text: str) -> list[Block]:
-    lines: list[str] = []
-    for line in text.splitlines():
-        if re.match(r"\s*&?\s*[=≈]", line) and lines:
-            lines[-1] += f" {line.strip()}"  # the calculation goes on
+    lines: list[list[str]] = []
+    for line in map(str.strip, text.splitlines()):
+        if line.removeprefix("&").lstrip().startswith(("=", "≈")) and lines:
+            lines[-1].append(line)  # the calculation goes on
         elif re.search(r"\w", line):
-            lines.append(line.strip())
-    pieces = [piece.strip() for line in lines for piece in STEP.split(line) if piece.strip()]
+            lines.append([line])
+    pieces = [piece.strip() for line in lines for piece in STEP.split(" ".join(line)) if piece.strip()]
     return [Block(step) for piece in pieces for step in _between_equations(piece)]
 
 
 def _between_equations(text: str) -> list[str]:
-    found: list[str] = []
+    found: list[list[str]] = []
+    equated = False
     for piece in BOUNDARY.split(text):
-        if found and not ("=" in found[-1] and "=" in piece):
-            found[-1] += f" {piece}"
+        if found and not (equated and "=" in piece):
+            found[-1].append(piece)
+            equated = equated or "=" in piece
         else:
-            found.append(piece)
-    return found
+            found.append([piece])
+            equated = "=" in piece
+    return [" ".join(pieces) for pieces in found]
 
 
 # -- hard checks
