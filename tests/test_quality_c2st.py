@@ -115,6 +115,23 @@ def test_neither_side_ends_where_its_writer_ended():
     assert matched(["a"], ["b c"]) == (["a"], ["b"])
 
 
+def test_texts_without_spaces_are_matched_by_their_signs():
+    assert matched(["我们在公园。", "in park里"], ["一只小狗跑得很快", "a b"]) == (
+        ["我们在公园", "in"],
+        ["一只小狗跑", "a"],
+    )
+    rng = np.random.default_rng(0)
+
+    def texts(least, most):
+        return ["".join(rng.choice(list("天地人和"), rng.integers(least, most))) + "。" for _ in range(150)]
+
+    found = measure(of_texts(texts(10, 25)), of_texts(texts(25, 60)), embed=EMBED, **QUICK)
+    assert measures(found)["auc_raw"].value > 0.75
+    assert measures(found)["auc"].value < 0.65
+    assert measures(found)["auc"].low < 0.5
+    assert (found.tables["tells"][0]["tell"], found.tables["tells"][0]["auc"]) == ("length", 0)
+
+
 # Groups
 
 
@@ -181,6 +198,11 @@ def test_a_named_group_keeps_near_copies_together():
     assert apart["auc"].value > 0.85
     assert together["auc"].value < 0.7
     assert together["auc"].low < 0.5
+    unnamed = of_records([row | {"seed": float("nan")} for row in side(200)], "unnamed")
+    told = measure(unnamed, theirs, embed=EMBED, group="seed", **QUICK)
+    assert measures(told)["auc"].value is not None  # rows without a name are no group
+    with pytest.raises(ValueError, match="neither ours nor theirs has the column 'source'"):
+        measure(ours, theirs, embed=EMBED, group="source", **QUICK)
 
 
 # The report
@@ -194,6 +216,8 @@ def test_a_random_split_of_one_set_has_an_auc_interval_with_a_half_in_it():
         found = measures(measure(of_texts(order[:200]), of_texts(order[200:]), embed=EMBED, seed=seed, **QUICK))
         inside += sum(found[name].low <= 0.5 <= found[name].high for name in ("auc", "auc_raw", "auc_embedding"))
         assert found["p_value"].value > 0.005
+        # Independent scores of 200 rows a side would have a standard error of 0.0289; theirs is sqrt(2) times that.
+        assert found["auc"].high - found["auc"].low == pytest.approx(2 * 1.96 * 0.0289 * sqrt(2), rel=0.2)
     assert inside >= 8
 
 
@@ -262,6 +286,9 @@ def test_trivial_tells_are_stripped_from_the_clean_run_and_reported_apart():
     }
     assert tells["markdown"]["auc"] > 0.95
     assert abs(tells["carriage_returns"]["auc"] - 0.5) < 0.01
+    plain = measure(of_texts([clean(text) for text in dressed]), of_texts(order[100:]), embed=EMBED, **QUICK)
+    bare = measure(of_texts(dressed), of_texts(order[100:]), embed=EMBED, **QUICK)
+    assert bare.rows["synthetic"] == plain.rows["synthetic"]  # rows are scored without their dress, too
 
 
 def test_news_is_told_from_reviews_by_words_and_by_vectors():
@@ -306,6 +333,14 @@ def test_a_row_is_scored_by_a_model_that_has_not_seen_it():
     assert 0.3 < np.mean(doubled.rows["synthetic"]) < 0.75
 
 
+def test_the_rows_that_are_learnt_from_are_drawn_by_chance():
+    texts = films(20)
+    ours = of_texts([*[marked(text) for text in texts[:30]], *texts[30:120]])
+    found = measure(ours, of_texts(texts[120:]), embed=EMBED, n_sample=30, clip=1.1, **QUICK)
+    assert measures(found)["auc_raw"].value < 0.85  # of the first 30 rows it would be 1
+    assert max(found.rows["weight"]) == 1.1
+
+
 def test_the_same_seed_gives_the_same_report_and_known_vectors_will_do():
     texts = films(20)
     embed = known("elsewhere", texts, hashed(texts))
@@ -314,12 +349,25 @@ def test_the_same_seed_gives_the_same_report_and_known_vectors_will_do():
     )
     assert first == second
     assert first != measure(of_texts(texts[:60]), of_texts(texts[60:]), embed=embed, seed=6, **QUICK)
+    assert first.rows != measure(of_texts(texts[:60]), of_texts(texts[60:]), embed=embed, seed=5, folds=2, **QUICK).rows
     assert first.settings["embedder"] == "elsewhere"
+
+
+def test_words_weigh_more_than_the_letters_that_they_are_made_of():
+    terms = Terms(["the cat sat", "a dog ran"])
+    row = terms(["the cat sat"]).toarray()[0]
+    sizes = {kind: np.linalg.norm(row[np.array(terms.kinds) == kind]) for kind in ("words", "letters")}
+    assert sizes == {"words": pytest.approx(1), "letters": pytest.approx(0.3)}
 
 
 def test_texts_without_a_word_in_common_with_anything_have_no_terms_and_no_error():
     assert Terms(["", ""])(["a"]).shape == (1, 1)
     assert Terms(["a b"])(["a"]).shape[0] == 1
+
+
+def test_the_defaults_of_the_report():
+    settings = measure(of_texts([]), embed=EMBED).settings
+    assert settings | {"folds": 5, "clip": 10, "permutations": 1000, "group": None} == settings
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,13 @@ def test_the_same_seed_gives_the_same_generations_and_another_does_not():
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_three_regimes_are_compared_over_five_generations_and_three_seeds():
+    lines = compare(categorical, ["a", "b"], {"types": lambda one: float(len(set(one.rows)))})
+    assert list(dict.fromkeys(line.regime for line in lines)) == ["replace", "accumulate", "accumulate-subsample"]
+    assert [(line.seed, line.generation) for line in lines[:18]] == [(seed, at) for seed in range(3) for at in range(6)]
+    assert len(lines) == 3 * 18
+
+
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
@@ -371,6 +378,22 @@ def test_a_fall_is_clear_where_the_whole_interval_lies_below_chance():
     ):
         one = Measure(name="distinct_2_slope", value=-0.2, low=-0.3, high=high, null=null)
         assert falls(Found(check="model-collapse", measures=[one])) is clear
+
+
+def test_rounds_of_few_long_rows_and_of_many_short_ones_are_held_against_chance_at_the_same_budget():
+    false_alarms = 0
+    for seed in range(10):
+        said = np.random.default_rng(seed).integers(0, 300, (2, 5000))
+        rows = [
+            {"text": " ".join(f"w{one}" for one in said[at, start : start + length]), "round": at}
+            for at, length in ((0, 10), (1, 500))
+            for start in range(0, 5000, length)
+        ]
+        found = measure(of_records(rows, "set"))
+        # Ten rows by chance would mostly be 100 tokens of the budget's 2,500, and look most diverse.
+        assert abs(value(found, "distinct_2_slope").null) < 0.004
+        false_alarms += falls(found)
+    assert false_alarms <= 2
 
 
 def test_generations_of_the_lineage_are_rounds_where_no_column_numbers_several():

@@ -276,6 +276,28 @@ def test_value_and_null_rest_on_equally_many_rows():
     assert js_score.low < js_score.value < js_score.high
 
 
+def test_the_settings_of_the_report_are_those_of_its_numbers():
+    far, films = of_texts(news(240)[:60]), of_texts([row["text"] for row in reviews()[:120]])
+    plain = measures(measure(far, films, embed=EMBED))
+    options = {"permutations": 19, "kid_block": 10, "scales": (0.5, 1, 2), "alpha": 1.0}
+    other = measures(measure(far, films, embed=EMBED, **options))
+    assert other["p_value"].value == 1 / 20
+    assert plain["kid"].low is None  # one block
+    assert other["kid"].low < other["kid"].value < other["kid"].high
+    assert other["mmd2"].value != pytest.approx(plain["mmd2"].value, rel=0.01)
+    assert other["kl_ngram_1_set_reference"].value < plain["kl_ngram_1_set_reference"].value / 2
+    assert other["js_ngram_1"].value == plain["js_ngram_1"].value  # not smoothed
+
+
+def test_the_report_s_frechet_distance_is_of_as_few_dimensions_as_it_says():
+    vectors = normal(120, 30, 0)
+    embed = Embedder("given", lambda texts: np.array([vectors[int(text)] for text in texts]))
+    ours, theirs = ([str(at) for at in range(*ends)] for ends in ((0, 40), (40, 120)))
+    found = measure(of_texts(ours), of_texts(theirs), embed=embed)
+    assert found.settings["frechet_dimensions"] == 4
+    assert values(found)["frechet"] < frechet(embed(ours), embed(theirs[:40]), 30) / 3
+
+
 def test_marginals_are_compared_and_the_language_model_s_where_there_is_one():
     short = [" ".join(text.split()[:20]) for text in news(80)[:200]]
     full = news(80)[200:600]
@@ -289,6 +311,10 @@ def test_marginals_are_compared_and_the_language_model_s_where_there_is_one():
     assert measures(asked)["perplexity_ks"].value > 0.98
     assert measures(asked)["perplexity_ks"].n == 199
     assert not any("perplexity" in note for note in asked.notes)
+    odd = measure(
+        of_texts(short), of_texts(full), embed=EMBED, perplexity=lambda texts: [float("nan"), *map(len, texts[1:])]
+    )
+    assert measures(odd)["perplexity_ks"] == measures(asked)["perplexity_ks"]
 
 
 def test_facets_of_both_sets_are_compared():
@@ -319,6 +345,11 @@ def test_one_set_twice_is_no_distance_and_disjoint_ones_are_all():
     apart = values(measure(of_texts(["a b c"] * 9), of_texts(["d e"] * 9), embed=EMBED))
     assert apart["js_ngram_1"] == apart["js_ngram_2"] == 1
     assert apart["length_ks"] == 1
+
+
+def test_the_defaults_of_the_report():
+    settings = measure(of_texts([]), embed=EMBED).settings
+    assert settings | {"permutations": 1000, "alpha": 0.01, "n": [1, 2], "kid_block": 100, "scales": [1]} == settings
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,16 @@ def test_row_order_changes_no_measure():
     assert measure(of_texts(rows)) == measure(of_texts(rows))
 
 
+def test_a_column_without_a_value_has_no_text_and_another_one_speaks_for_the_row():
+    nothing = float("nan")
+    rows = of_records([{"text": nothing}, {"text": None}, {"text": "a b"}, {"output": nothing, "text": "c d"}], "set")
+    assert rows.texts == ["", "", "a b", "c d"]
+    assert measure(rows).rows["exact_copy"] == [None, None, 0.0, 0.0]
+    rows = of_records([{"text": str(at), "kind": kind} for at, kind in enumerate(["x", "y", nothing, None] * 5)], "set")
+    assert rows.facets() == {"kind": ["x", "y", "", ""] * 5}
+    assert rows.column("kind") == ["x", "y", None, None] * 5
+
+
 def test_prompts_or_responses_alone_can_be_compared():
     rows = Set("set", ["the same"] * 2, ["one answer", "quite another thing"])
     assert measure(rows, which="prompt").rows["exact_copy"] == [0.0, 1.0]
@@ -316,10 +326,8 @@ def test_prompts_or_responses_alone_can_be_compared():
 
 
 def test_a_priority_column_decides_and_must_hold_numbers():
-    rows = of_records(
-        [{"text": "a b", "score": 1}, {"text": "a b", "score": None}, {"text": "a b", "score": 2.5}], "set"
-    )
-    assert measure(rows, priority="score").rows["exact_copy"] == [1.0, 1.0, 0.0]
+    rows = of_records([{"text": "a b", "score": score} for score in (1, None, 2.5, float("nan"))], "set")
+    assert measure(rows, priority="score").rows["exact_copy"] == [1.0, 1.0, 0.0, 1.0]
     with pytest.raises(ValueError, match="'text' is no column of numbers"):
         measure(rows, priority="text")
     with pytest.raises(ValueError, match="'rank'"):
@@ -353,11 +361,26 @@ def test_groups_are_listed_at_the_threshold_and_not_at_the_floor():
     assert found.measures[1].value == 0.0
 
 
+def test_a_threshold_below_the_floor_lowers_it():
+    pair = of_texts(list(planted(0.4, 1)[0]))
+    found = measure(pair, bands=112, hashes_per_band=1, threshold=0.3)
+    assert 0.3 < max(found.rows["near_duplicate"]) < 0.5
+    assert [len(group["dropped"]) for group in found.tables["groups"]] == [1]
+    assert measure(pair, bands=112, hashes_per_band=1).rows["near_duplicate"] == [0.0, 0.0]
+
+
 def test_texts_are_worked_on_in_parts(monkeypatch):
     texts = [one for pair in planted(0.9, 60) for one in pair]
     whole = near_pairs(texts)
     monkeypatch.setattr(duplicates, "AT_ONCE", 7)
     assert all((one == other).all() for one, other in zip(near_pairs(texts), whole, strict=True))
+
+
+def test_the_defaults_are_those_of_fineweb():
+    settings = measure(of_texts([])).settings
+    assert settings | {"shingle": 5, "bands": 14, "hashes_per_band": 8, "threshold": 0.7, "which": "both"} == settings
+    limits = [(rule.reason, rule.above, rule.least) for rule in RULES]
+    assert limits == [("exact_copy", 0, None), ("near_duplicate", None, 0.7), ("copy_of_reference", None, 0.7)]
 
 
 @pytest.mark.parametrize("rows", [[], [""], ["one"], ["same"] * 3, ["\ud800", "\ud800 x"], ["中"], ["a", "b"]])

@@ -1,5 +1,6 @@
 """Checks as steps of a chain: what they flag goes with a reason, the rest passes as it came, and a replay measures nothing."""
 
+import math
 import random
 import re
 from collections import Counter
@@ -53,6 +54,21 @@ async def test_a_threshold_is_the_users_and_seeds_may_be_the_reference():
     assert reasons(done) == {"copy_of_reference": 1}
 
 
+async def test_what_is_compared_and_which_of_a_group_stays_is_the_users():
+    rows = [{"instruction": sentence(1), "output": sentence(n), "note": sentence(9), "score": 3 - n} for n in (2, 3)]
+    assert len((await run(near_duplicates, rows)).rows) == 2
+    for options in ({"which": "prompt"}, {"column": "note"}):
+        assert [row.score for row in (await run(near_duplicates, rows, **options, priority="score")).rows] == [1]
+        turned = [row | {"score": -row["score"]} for row in rows]
+        assert [row.score for row in (await run(near_duplicates, turned, **options, priority="score")).rows] == [0]
+    one, other = sentence(1, 60), sentence(1, 57)  # 53 of 56 shingles of five words, 3 of 6 of 55
+    assert len((await run(near_duplicates, [{"text": one}, {"text": other}])).rows) == 1
+    assert len((await run(near_duplicates, [{"text": one}, {"text": other}], shingle=55)).rows) == 2
+    far = [{"text": sentence(1, 60)}, {"text": sentence(1, 30)}]  # 26 of 56
+    assert len((await run(near_duplicates, far, threshold=0.4, bands=112, hashes_per_band=1)).rows) == 1
+    assert len((await run(near_duplicates, far, threshold=0.4, bands=1, hashes_per_band=112)).rows) == 2
+
+
 async def test_rows_that_mean_the_same_by_the_embedder_go():
     def place(question):
         text = question.texts[0]
@@ -64,6 +80,32 @@ async def test_rows_that_mean_the_same_by_the_embedder_go():
     assert "a ship" in [row.text for row in done.rows]
     strict = await run(semdedup, rows, embedder=Scripted(place), epsilon=0.001, clusters=1)
     assert len(strict.rows) == 3
+    apart = await run(semdedup, rows, embedder=Scripted(place), epsilon=0.1, clusters=3)
+    assert len(apart.rows) == 3  # rows of different clusters are not compared
+    with pytest.raises(gristmill.BadInput, match="clusters"):
+        await run(semdedup, rows, embedder=Scripted(place), clusters=0)
+
+
+@pytest.mark.parametrize(("keep", "stays"), [("hard", "52"), ("easy", "50")])
+async def test_of_two_near_copies_the_outermost_stays_or_the_innermost(keep, stays):
+    rows = [{"text": str(degrees)} for degrees in (-50, -25, 0, 25, 50, 52)]
+
+    def place(question):
+        return [math.cos(math.radians(int(question.texts[0]))), math.sin(math.radians(int(question.texts[0])))]
+
+    done = await run(semdedup, rows, embedder=Scripted(place), keep=keep, clusters=1)
+    assert [row.text for row in done.rows] == ["-50", "-25", "0", "25", stays]
+
+
+async def test_a_text_is_placed_once_and_one_without_a_sign_never():
+    embedder = Scripted(lambda question: [1.0, 0.0] if "cat" in question.texts[0] else [0.0, 1.0])
+    rows = [{"text": text} for text in ("a cat", "  ", "a cat", "a ship", "\n")]
+    done = await run(semdedup, rows, embedder=embedder, clusters=1)
+    assert [text for question in embedder.questions for text in question.texts] == ["a cat", "a ship"]
+    assert [row.text for row in done.rows] == ["a cat", "  ", "a ship", "\n"]
+    nothing = Scripted([])
+    assert len((await run(semdedup, [{"text": " "}, {"text": "\t"}], embedder=nothing)).rows) == 2
+    assert nothing.questions == []
 
 
 async def test_an_item_of_a_benchmark_in_a_long_response_is_found_and_named():
@@ -120,6 +162,9 @@ async def test_rows_that_say_nothing_or_repeat_themselves_go():
     assert [row.text for row in done.rows] == [sentence(4)]
     assert reasons(done) == {"repetitive": 1, "empty": 1}
     assert len((await run(lexical_diversity, rows, max_repetition=1.0)).rows) == 2
+    noted = [{"text": sentence(4), "note": "a b c " * 30}]
+    assert len((await run(lexical_diversity, noted)).rows) == 1
+    assert (await run(lexical_diversity, noted, column="note")).rows == []
 
 
 async def test_rows_that_a_classifier_is_sure_of_go():
@@ -130,6 +175,17 @@ async def test_rows_that_a_classifier_is_sure_of_go():
     assert len(told.rows) < 20
     assert len(alike.rows) == 30
     assert set(reasons(told)) == {"artificial"}
+    noted = [row | {"note": sentence(n, 12)} for n, row in enumerate(rows, start=300)]
+    for options, least, most in (({}, 0, 10), ({"group": "seed"}, 15, 85)):
+        copies, others = (
+            [{"text": f"{sentence(n // 4, 12)} x{n}", "seed": str(n // 4)} for n in range(at, at + 100)]
+            for at in (0, 800)
+        )
+        found = await run(c2st, copies, reference=others, above=0.5, **options)
+        assert least <= len(found.rows) <= most  # near-copies are learnt by heart, if they may be
+    marked = [{"text": f"apart {row['text']}", "note": row["text"]} for row in people]
+    by_note = await run(c2st, noted, reference=marked, above=0.9, column="note")
+    assert len(by_note.rows) > 40
 
 
 async def test_a_private_row_that_comes_out_again_goes():
@@ -138,6 +194,26 @@ async def test_a_private_row_that_comes_out_again_goes():
     done = await run(memorisation_privacy, rows, private=private, embedder="wordllama:")
     assert [row.text for row in done.rows] == [sentence(50, 60)]
     assert reasons(done) == {"verbatim_private": 1}
+
+
+async def test_a_row_closer_to_the_private_ones_than_the_holdout_is_goes():
+    private, holdout = ([{"text": sentence(n, 20)} for n in range(at, at + 120)] for at in (0, 1000))
+    words = private[3]["text"].split()
+    shuffled = " ".join(random.Random(0).sample(words, 20))  # no run of eight, and the same vector
+    rows = [{"text": shuffled}, {"text": sentence(5000, 20)}]
+    done = await run(memorisation_privacy, rows, private=private, holdout=holdout, embedder="wordllama:")
+    assert [row.text for row in done.rows] == [sentence(5000, 20)]
+    assert reasons(done) == {"closer_than_holdout": 1}
+    assert len((await run(memorisation_privacy, rows, private=private, embedder="wordllama:")).rows) == 2
+
+
+async def test_how_long_a_copied_run_is_may_be_set_for_long_rows_and_for_short_ones():
+    private = [{"text": sentence(1, 60)}]
+    part = sentence(1, 6)
+    rows = [{"text": part}, {"text": f"{part} {sentence(2, 60)}"}]
+    for options, kept in (({}, 2), ({"short_field_tokens": 6}, 1), ({"verbatim_tokens": 6}, 0)):
+        done = await run(memorisation_privacy, rows, private=private, embedder="wordllama:", **options)
+        assert len(done.rows) == kept
 
 
 MAIL = [

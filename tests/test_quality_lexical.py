@@ -139,6 +139,8 @@ def test_duplication_halves_distinct_n_of_the_whole_set_moves_the_budgeted_one_l
     for n in (1, 2, 3, 4):
         assert 0.9 < twice[f"distinct_{n}"] / once[f"distinct_{n}"] <= 1.005
     assert twice["self_bleu"] > once["self_bleu"] + 0.2
+    bleu = next(one for one in measure(of_texts(rows)).measures if one.name == "self_bleu")
+    assert bleu.low < bleu.value < bleu.high
 
 
 def test_the_same_texts_in_another_order_give_the_same_numbers():
@@ -203,6 +205,13 @@ def test_set_reference_and_halves_are_compared_at_one_size():
     assert "set itself" in alone.measures[0].why
 
 
+def test_a_half_that_one_long_row_leaves_with_too_little_is_no_null():
+    found = measure(of_texts([*prose(1, 3000), *prose(9, 5, seed=1)]))
+    for one in found.measures:
+        if one.name.startswith(("distinct", "compression")):
+            assert one.null == pytest.approx(one.value, rel=0.1), one.name  # of 25 words it would be near 1
+
+
 def small_bytes(data):
     return sum(len(text.encode()) for text in data.texts)
 
@@ -211,6 +220,9 @@ def test_compression_is_bytes_before_over_bytes_after_gzip_and_high_for_repetiti
     joined = "\n".join(["one two", "three"]).encode()
     assert compression(["one two", "three"]) == len(joined) / len(gzip.compress(joined, 9, mtime=0))
     assert compression([]) is None
+    long = "\n".join(prose(30)).encode()
+    best, fastest = (len(gzip.compress(long, level, mtime=0)) for level in (9, 1))
+    assert compression(prose(30)) == len(long) / best > len(long) / fastest
     repeated, varied = (values(measure(of_texts(some)))["compression_ratio"] for some in (prose(1) * 100, prose(100)))
     assert repeated > 5 * varied
 
@@ -256,6 +268,23 @@ def test_signs_of_scripts_without_spaces_are_tokens():
     found = measure(of_texts(["中文中文中文", "Ein Wörterbuch, ein GUTES"]))
     assert found.rows["tokens"] == [6.0, 4.0]
     assert found.rows["repetition"][0] == 2 / 4
+
+
+def test_the_defaults_are_those_of_the_sources():
+    settings = measure(of_texts([])).settings
+    assert (
+        settings
+        | {
+            "n": [1, 2, 3, 4],
+            "token_budget": 50_000,
+            "resamples": 20,
+            "self_bleu_sample": 500,
+            "self_bleu_order": 4,
+            "mtld_threshold": 0.72,
+            "mtld_min_tokens": 50,
+        }
+        == settings
+    )
 
 
 @pytest.mark.parametrize(

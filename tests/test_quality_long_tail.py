@@ -283,6 +283,11 @@ def test_bands_say_what_of_the_set_the_reference_does_not_have():
     assert outside == {"units": "facet_topic", "band": "outside", "count": 1, "reference_share": 0, "share": 0.4}
 
 
+def test_the_defaults_of_the_report():
+    settings = measure(of_texts([]), embed=EMBED).settings
+    assert settings | {"band_shares": [0.5, 0.4, 0.1], "min_rows": [1, 5], "k": 5} == settings
+
+
 @pytest.mark.parametrize(
     "texts",
     [[], ["one"], ["", " "], ["same"] * 9, ["...", "!"], ["漢字 🎉 é"] * 2 + ["\ud800 x"], ["word " * 50_000, "a"]],

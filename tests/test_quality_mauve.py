@@ -89,10 +89,11 @@ def test_a_point_of_the_curve_is_the_two_divergences_to_the_mixture():
 
 @given(COUNTS)
 def test_the_order_of_the_two_histograms_does_not_matter(counts):
-    p, q = (np.array([pair[side] for pair in counts]) for side in (0, 1))
-    p, q = shares(p, 0.5), shares(q, 0.5)
-    assert abs(mauve(p, q) - mauve(q, p)) < 1e-9
-    assert abs(frontier_integral(p, q) - frontier_integral(q, p)) < 1e-9
+    counted = [np.array([pair[side] for pair in counts]) for side in (0, 1)]
+    for smoothing in (0.0, 0.5) if all(side.sum() for side in counted) else (0.5,):
+        p, q = (shares(side, smoothing) for side in counted)
+        assert abs(mauve(p, q) - mauve(q, p)) < 1e-9
+        assert abs(frontier_integral(p, q) - frontier_integral(q, p)) < 1e-9
 
 
 @given(COUNTS)
@@ -147,6 +148,60 @@ def test_both_sets_are_counted_in_the_same_clusters():
     places = np.eye(4)
     p, q = histograms(places[[0] * 6 + [1] * 4], 7 * places[[1] * 3 + [2] * 7], 3)
     assert sorted(zip(p.tolist(), q.tolist(), strict=True)) == [(0, 7), (4, 3), (6, 0)]
+
+
+FLAT = {"a": [1, 0.2], "b": [1, -0.2], "c": [-1, 0.2], "d": [-1, -0.2]}
+"""Four places: more than nine tenths of the variance lie left and right, the rest above and below."""
+PLACES = Embedder("places", lambda texts: np.array([FLAT[text] for text in texts], float))
+
+
+def test_clusters_are_those_of_the_components_that_are_kept():
+    places = np.array(list(FLAT.values()))
+    assert [side.tolist() for side in histograms(places[[0, 1]], places[[2, 3]], 4)] in (
+        [[2, 0], [0, 2]],
+        [[0, 2], [2, 0]],
+    )
+    assert len(histograms(places[[0, 1]], places[[2, 3]], 4, explained_variance=1.0)[0]) == 4
+    # Left or right holds most of the variance, above or below little of it, and is all that the two sets differ by.
+    rng = np.random.default_rng(0)
+    vectors = np.column_stack([rng.choice([-1, 1], 300), np.repeat([0.2, -0.2], [200, 100]), rng.normal(0, 0.2, 300)])
+    embed = Embedder("given", lambda texts: vectors[[int(text) for text in texts]])
+    above, below = of_texts([str(at) for at in range(200)]), of_texts([str(at) for at in range(200, 300)])
+    some, every = (
+        values(measure(below, above, embed=embed, explained_variance=share, num_buckets=4))["mauve"]
+        for share in (0.9, 1.0)
+    )
+    assert some > 0.6 > 0.1 > every
+
+
+def test_the_report_s_numbers_are_those_of_its_two_histograms_and_its_settings():
+    found = measure(of_texts(["d"] * 4), of_texts(["a"] * 8), embed=PLACES)
+    p, q = np.array([4, 0]), np.array([0, 4])
+    assert values(found)["mauve"] == mauve(shares(p), shares(q))
+    assert values(found)["mauve_star"] == pytest.approx(mauve(shares(p, 0.5), shares(q, 0.5)))
+    assert values(found)["frontier_integral"] == 1
+    assert {one.name: one.better for one in found.measures} == {
+        "mauve": "high", "mauve_star": "high", "frontier_integral": "low", "mauve_sd": "low",
+    }  # fmt: skip
+    other = measure(of_texts(["d"] * 4), of_texts(["a"] * 8), embed=PLACES, scaling_c=1, curve_points=5)
+    assert values(other)["mauve"] == mauve(shares(p), shares(q), scaling=1, curve_points=5)
+    assert values(other)["mauve_star"] == pytest.approx(
+        mauve(shares(p, 0.5), shares(q, 0.5), scaling=1, curve_points=5)
+    )
+    assert len(other.tables["curve"]) == 7
+    one = measure(of_texts(["d"] * 4), of_texts(["a"] * 8), embed=PLACES, num_buckets=1)
+    assert values(one)["mauve"] == 1  # all in one cluster
+
+
+def test_each_seed_draws_rows_of_its_own_and_the_clustering_is_as_careful_as_it_is_told():
+    found = measure(of_texts(["a"] * 20 + ["d"] * 20), of_texts(["a"] * 20 + ["d"] * 20), embed=PLACES, n_sample=10)
+    assert len({row["mauve"] for row in found.tables["seeds"]}) > 2  # two places are two clusters, whatever their start
+    films = [row["text"][:200] for row in reviews()]
+    seen = [
+        values(measure(of_texts(films[:100]), of_texts(films[100:]), embed=EMBED, seeds=1, **some))["mauve"]
+        for some in ({}, {"kmeans_restarts": 1}, {"kmeans_iterations": 1})
+    ]
+    assert len(set(seen)) == 3
 
 
 def test_the_score_falls_as_one_repeated_text_takes_over():
@@ -223,6 +278,22 @@ def test_vectors_that_were_made_elsewhere_will_do():
     found = measure(of_texts(films[:20]), of_texts(films[20:]), embed=embed, seeds=1)
     assert values(found)["mauve"] is not None
     assert any("was not asked" in note for note in found.notes)
+
+
+def test_the_defaults_are_those_of_the_authors_program():
+    settings = measure(of_texts([]), embed=EMBED).settings
+    assert (
+        settings
+        | {
+            "explained_variance": 0.9,
+            "kmeans_restarts": 5,
+            "kmeans_iterations": 500,
+            "scaling_c": 5,
+            "curve_points": 25,
+            "seeds": [25, 26, 27, 28, 29],
+        }
+        == settings
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from gristmill.quality.embed import Embedder, hashed
 from gristmill.quality.memorisation import (
     NO_PROOF,
     RULES,
+    alternatives,
     attack,
     canaries,
     closest,
@@ -72,6 +73,29 @@ def test_a_sample_of_alternatives_shows_no_more_than_its_size_and_counts_ties_ag
     assert sampled_exposure(-1.0, [-1.0] * 1023) == 0
     assert sampled_exposure(-0.5, [-1.0, 0.0, -1.0]) == 1  # one of three is likelier, and itself: 2 of 4
     assert sampled_exposure(3.0, []) == 0
+
+
+def test_alternatives_are_other_secrets_in_the_canary_s_own_words():
+    canary = canaries(seed=3)[0]
+    others = alternatives(canary)
+    assert len(set(others)) == 10_000
+    assert canary.text not in others
+    before, after = canary.text.split(canary.secret)
+    secrets = [text.removeprefix(before).removesuffix(after) for text in others]
+    assert all(len(secret) == 9 and secret.isdecimal() for secret in secrets)
+    assert np.mean([int(secret) for secret in secrets]) == pytest.approx(5e8, rel=0.03)
+    assert others == alternatives(canary) != alternatives(canary, seed=1)
+    one = canaries(copies=(1,), digits=1, template="{secret}", seed=0)[0]
+    assert sorted([*alternatives(one), one.secret]) == list("0123456789")
+
+
+def test_a_canary_that_beats_every_sampled_alternative_is_warned_of_in_the_space_of_the_sample():
+    bits = sampled_exposure(0.0, [-1.0] * 10_000)
+    found = measure(of_texts(["a"]), of_texts(["x"]), embed=EMBED, exposures=[(bits, 10_001)])
+    assert [one["warning"] for one in found.tables["warnings"]] == ["exposure"]
+    second = sampled_exposure(0.0, [0.0, *[-1.0] * 9999])
+    found = measure(of_texts(["a"]), of_texts(["x"]), embed=EMBED, exposures=[(second, 10_001)])
+    assert found.tables["warnings"] == []
 
 
 def test_a_fitted_exposure_goes_on_where_the_sample_ends():
@@ -149,6 +173,7 @@ def test_fifty_tokens_are_a_copy_in_a_long_row_and_eight_in_a_short_one():
     found = measure(of_texts(rows), private, embed=EMBED)
     assert found.rows["longest_run"] == [50, 49, 8, 0, 8]  # below eight tokens nothing is looked for
     assert [flag.row for flag in decide([found], RULES[:1])] == [0, 2]
+    assert value(found, "verbatim_rate").value == 2 / 5
 
 
 def test_how_many_private_rows_hold_a_run_is_told():
@@ -325,6 +350,14 @@ def test_a_tie_is_half_a_win_and_the_tail_is_that_of_a_fair_coin():
     assert upper_tail(0, 0) == 1.0
 
 
+def test_the_share_by_edit_distance_is_of_letters_and_not_of_vectors():
+    places = {"abcdef": [1.0, 0.0], "uvwxyz": [0.9, 0.1], "abcdeg": [0.0, 1.0]}
+    embed = Embedder("by hand", lambda texts: np.array([places[text] for text in texts]))
+    row, private, unused = (of_texts([text]) for text in places)
+    found = measure(row, private, holdout=unused, embed=embed)
+    assert (value(found, "dcr_share").value, value(found, "dcr_edit_share").value) == (1, 0)
+
+
 def test_nndr_is_the_ratio_and_one_where_both_are_no_distance_at_all():
     assert nndr(np.array([0.1, 0.0, 0.0]), np.array([0.2, 0.5, 0.0])).tolist() == [0.5, 0.0, 1.0]
 
@@ -353,6 +386,11 @@ def test_with_the_models_losses_the_attack_is_by_loss(split):
     found = measure(sets["fresh"], sets["train"], holdout=sets["holdout"], embed=EMBED, losses=losses)
     assert value(found, "attack_auc").value == 1.0
     assert found.settings["attack_score"] == "-loss"
+    alone = measure(sets["fresh"], sets["train"], embed=EMBED, losses=losses)  # losses say enough without the texts
+    assert (value(alone, "attack_auc").value, value(alone, "attack_auc").n) == (1.0, 80)
+    assert value(alone, "dcr_share").value is None
+    with pytest.raises(ValueError, match="NaN"):
+        measure(sets["fresh"], sets["train"], embed=EMBED, losses=([1.0, float("nan")], [2.0]))
 
 
 def test_the_order_of_rows_changes_no_score_and_the_same_input_gives_the_same(split):
@@ -369,6 +407,15 @@ def test_a_recorded_guarantee_stands_in_the_settings_and_none_is_noted():
     data = of_texts(["a b"])
     assert measure(data, data, embed=EMBED, epsilon=2.0, delta=1e-6).settings["epsilon"] == 2.0
     assert any("guarantee" in note for note in measure(data, data, embed=EMBED).notes)
+
+
+def test_the_defaults_of_the_report_and_of_its_rules():
+    settings = measure(of_texts([]), embed=EMBED).settings
+    assert settings | {"verbatim_tokens": 50, "short_field_tokens": 8, "margin": 0.05} == settings
+    assert [(rule.reason, rule.least, rule.below) for rule in RULES] == [
+        ("verbatim_private", 1, None),
+        ("closer_than_holdout", None, 0.01),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Semantic diversity: the Vendi score by hand and by its definition, and what a set's report says."""
 
+import inspect
 from math import exp, inf, log
 
 import numpy as np
@@ -149,6 +150,13 @@ def test_the_ratio_of_the_reference_s_own_halves_is_about_one():
     assert ratio.low < 1 < ratio.high
 
 
+def test_a_text_of_white_space_is_left_out_whatever_vector_it_is_given():
+    embed = Embedder("never zero", lambda texts: np.array([[1.0, len(text)] for text in texts]))
+    found = measure(of_texts(["", " ", "one", "two", "three"]), embed=embed)
+    assert found.rows["nearest_similarity"][:2] == [None, None]
+    assert found.settings["n"] == 3
+
+
 def test_each_row_has_its_nearest_neighbour():
     found = measure(of_texts(["", "a red cat", "the stock market fell", "a red cat sat"]), embed=EMBED)
     assert found.details[1][0]["nearest_row"] == 3
@@ -158,6 +166,11 @@ def test_each_row_has_its_nearest_neighbour():
     assert scores[0] is None
     assert 0 not in found.details
     assert found.notes[0].startswith("1 rows without a word")
+
+
+def test_the_defaults_of_the_report():
+    defaults = {name: one.default for name, one in inspect.signature(measure).parameters.items()}
+    assert defaults | {"n_sample": 2000, "q": (1, inf), "k_clusters": 50, "resamples": 10} == defaults
 
 
 @pytest.mark.parametrize(
@@ -212,6 +225,18 @@ def test_the_interval_by_halves_has_the_width_of_the_mean_s_own():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     assert (low + high) / 2 == pytest.approx(values.mean())
     assert points.from_halves(lambda rows: 0.0, 0.0, 3) is None
+
+
+@pytest.mark.parametrize("total", [110, 400, 20_000])
+def test_the_interval_over_samples_is_that_of_sets_of_their_size_however_many_rows_they_come_from(total):
+    rng = np.random.default_rng(0)
+    widths = []
+    for seed, values in enumerate(rng.normal(size=(30, total))):
+        mean, (low, high) = points.over_samples(lambda rows, of=values: float(of[rows].mean()), total, 100, seed=seed)
+        assert low < mean < high
+        widths.append(high - low)
+    assert np.mean(widths) == pytest.approx(2 * 1.96 / 10, rel=0.15)
+    assert points.over_samples(lambda rows: 1.0, total, 100, times=1) == (1.0, None)
 
 
 def test_clusters_are_no_more_than_the_different_rows_and_do_not_warn():

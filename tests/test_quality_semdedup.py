@@ -150,6 +150,18 @@ def test_a_threshold_is_chosen_without_measuring_again():
         assert len(decide([found], [rule])) == 100 - round(100 * one.value)
 
 
+def test_scores_follow_what_is_kept_the_steps_of_k_means_and_the_seed():
+    vectors = np.random.default_rng(1).normal(size=(300, 5))
+    embed = Embedder("given", lambda texts: np.array([vectors[int(text)] for text in texts]))
+
+    def scores(**options):
+        return measure(of_texts([str(at) for at in range(300)]), embed=embed, clusters=12, **options).rows
+
+    seen = [scores(), scores(keep="easy"), scores(keep="random"), scores(niter=1), scores(seed=2)]
+    assert all(one != other for at, one in enumerate(seen) for other in seen[:at])
+    assert scores() == seen[0]
+
+
 def test_clusters_are_those_of_directions():
     vectors = blobs(8, 50, 0.05)
     scaled = vectors * np.random.default_rng(0).uniform(0.1, 9, (400, 1))
@@ -216,6 +228,11 @@ def test_null_and_reference_are_the_kept_shares_of_halves_and_of_as_many_rows():
     assert measure(rows, reference, embed=HASHED) == measure(rows, reference, embed=HASHED)
 
 
+def test_of_many_removed_rows_a_few_are_listed():
+    found = measure(of_texts(["same text"] * 30), embed=HASHED)
+    assert len({row["row"] for row in found.tables["pairs"]}) == len(found.tables["pairs"]) == 20
+
+
 def test_a_text_without_a_vector_has_no_score_and_is_told():
     found = measure(of_texts(["", "a cat", "a cat", "..."]), embed=HASHED)
     assert found.rows["earlier_similarity"][0] is found.rows["cluster"][3] is None
@@ -223,6 +240,12 @@ def test_a_text_without_a_vector_has_no_score_and_is_told():
     assert "2 rows have no vector and no scores." in found.notes
     assert found.settings["embedder"] == "hashed"
     assert found.measures[0].n == 2
+
+
+def test_the_defaults_are_those_of_the_paper_and_the_first_epsilon_is_the_rule_s():
+    settings = measure(of_texts([]), embed=HASHED).settings
+    assert settings | {"epsilon": [0.05, 0.1, 0.15], "niter": 100, "keep": "hard", "seed": 1234} == settings
+    assert [(rule.score, rule.above) for rule in RULES] == [("earlier_similarity", 0.95)]
 
 
 @pytest.mark.parametrize("rows", [[], [""], ["one"], ["same"] * 3, ["", ""], ["中文", "\ud800 x"]])

@@ -46,6 +46,13 @@ async def test_each_version_becomes_a_lesson_with_the_score_that_the_judge_gave_
     ]
 
 
+async def test_versions_are_sampled_and_the_ranking_is_not():
+    generator, judges = evolver(), judge()
+    await made(generator, judges)
+    assert [question.sampling["temperature"] for question in generator.questions] == [0.7] * 5
+    assert [question.sampling["temperature"] for question in judges.questions] == [0.0]
+
+
 async def test_responses_evolve_in_quality():
     generator = evolver()
     done = await made(generator, of="quality", evolutions=2)

@@ -17,6 +17,8 @@ async def test_the_row_that_wins_in_both_orders_wins():
     judge = Scripted(prefers("A: 2."))
     [row] = (await run(row_judge, PAIR, judge=judge)).rows
     assert (row.winner, row.agreed) == ("evol", True)
+    assert (row.forward, row.backward) == ("a", "a")
+    assert [question.sampling["temperature"] for question in judge.questions] == [0.0, 0.0]
     assert len(judge.prompts) == 2
     assert judge.prompts[0].index("A: 2.") < judge.prompts[0].index("A: 3.")
     assert judge.prompts[1].index("A: 3.") < judge.prompts[1].index("A: 2.")
@@ -28,6 +30,7 @@ async def test_the_row_that_wins_in_both_orders_wins():
 async def test_a_judge_that_favours_a_place_or_nobody_gives_a_tie(said, agreed):
     [row] = (await run(row_judge, PAIR, judge=Scripted(lambda q: f"Better: {said}"))).rows
     assert (row.winner, row.agreed) == ("tie", agreed)
+    assert (row.forward, row.backward) == {"1": ("a", "b"), "2": ("b", "a"), "neither": ("tie", "tie")}[said]
 
 
 async def test_a_verdict_that_cannot_be_read_is_a_reject():
@@ -37,9 +40,12 @@ async def test_a_verdict_that_cannot_be_read_is_a_reject():
 
 async def test_a_long_row_is_cut_for_the_judge():
     judge = Scripted(prefers("a"))
-    await run(row_judge, [PAIR[0] | {"first": "a" * 500}], judge=judge, max_characters=100)
-    assert "a" * 100 in judge.prompts[0]
-    assert "a" * 101 not in judge.prompts[0]
+    await run(row_judge, [PAIR[0] | {"first": "a" * 500, "second": "b" * 500}], judge=judge, max_characters=100)
+    for prompt in judge.prompts:
+        for letter in "ab":
+            assert letter * 100 in prompt
+            assert letter * 101 not in prompt
+    assert row_judge.parameters["max_characters"].default == 6000
 
 
 def test_the_last_verdict_counts():

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gristmill import packages
+from gristmill.ops.text import SPACELESS
 from gristmill.ops.vectors import Vectors
 from gristmill.quality.embed import Embedder
 from gristmill.quality.intervals import Numbers, bootstrap
@@ -41,10 +42,12 @@ MARKDOWN = re.compile(
 PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "‚": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "–": "-", "—": "-", "−": "-"}
 )
+PIECE = re.compile(rf"\s*(?:[{SPACELESS}]|[^\s{SPACELESS}]+)")
+"""A word with the white space before it; of scripts without spaces, a sign."""
 LETTERS = 0.3
 """How much shorter a row of letter sequences is than one of words: what a word explains is not put on its letters."""
 TELLS: dict[str, Callable[[str], float]] = {
-    "length": lambda text: float(len(text.split())),
+    "length": lambda text: float(len(PIECE.findall(text))),
     "ends_in_white_space": lambda text: float(text != text.rstrip()),
     "starts_with_white_space": lambda text: float(text != text.lstrip()),
     "markdown": lambda text: float(len(MARKDOWN.findall(text))),
@@ -63,18 +66,18 @@ def clean(text: str) -> str:
 
 
 def matched(ours: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Both sides, equally many texts, cut so that they have the same lengths in words.
+    """Both sides, equally many texts, cut so that they have the same lengths in words (in signs, of scripts without spaces).
 
     The longest of one side is paired with the longest of the other, and so on; both are cut at one word less than the
     shorter of a pair has, at least one. So neither side alone ends where its writer ended.
     """
-    sides = [[text.split() for text in side] for side in (ours, theirs)]
+    sides = [[PIECE.findall(text) for text in side] for side in (ours, theirs)]
     orders = [sorted(range(len(side)), key=lambda row, side=side: len(side[row])) for side in sides]  # type: ignore[misc]
     found: list[list[str]] = [[""] * len(ours), [""] * len(theirs)]
     for pair in zip(*orders, strict=True):
         kept = max(1, min(len(side[row]) for side, row in zip(sides, pair, strict=True)) - 1)
         for side, cut, row in zip(sides, found, pair, strict=True):
-            cut[row] = " ".join(side[row][:kept])
+            cut[row] = "".join(side[row][:kept]).strip()
     return found[0], found[1]
 
 
@@ -314,6 +317,9 @@ def measure(
         permutations: of the labels, for the p-value of the AUC.
         features: words and pairs of words, and as many letter sequences, that are counted.
         listed: features by which the sets are told apart, for either side.
+
+    Raises:
+        ValueError: no row has the column `group`.
     """
     found = Found(
         check=CHECK,
@@ -342,6 +348,8 @@ def measure(
     rng = np.random.default_rng(seed)
     drawn, other = rng.permutation(ours)[:n], rng.permutation(theirs)
     named = [*_names(data, group), *_names(reference, group)]
+    if group is not None and not any(named):
+        raise ValueError(f"neither {data.name} nor {reference.name} has the column {group!r}, which is to name groups")
     texts = [*data.texts, *reference.texts]
     groups = grouped(texts, named if group is not None else None)
 

@@ -289,7 +289,7 @@ def text_measures(
 
     At an equal token budget: `distinct_1`, `distinct_2`, `types`, `tail_coverage` (of the types that make the last tenth
     of the real rows' mass). `mean_words`. With held-out real texts: `bits`, that a character of them costs a
-    count model of the rows. With an embedder: `vendi`, `dispersion`, and against the real rows `mmd2`, `auc`, `mauve`;
+    count model of the rows: trained on what is synthetic, tested on what is real. With an embedder: `vendi`, `dispersion`, and against the real rows `mmd2`, `auc`, `mauve`;
     all on equally many rows.
 
     Args:
@@ -546,7 +546,7 @@ def measure(
 ) -> Found:
     """Diversity by round: `distinct_2_slope` and `types_slope`, the change with each round at one token budget.
 
-    The interval is over draws of rows; the null is the slope where the same rows are dealt to the rounds by chance.
+    The interval is over draws of rows; the null is the slope where each round is drawn from the rows of all.
     Table `rounds`: rows, tokens, distinct_2 and types of each. Scores of rows: `round`; `generation` where a column or
     the lineage says it, and `max_generation` of all.
 
@@ -564,7 +564,7 @@ def measure(
             "resamples": resamples,
             "seed": seed,
             "tokenizer": "gristmill words: lower case, runs of letters and digits, single signs in scripts without spaces",
-            "null_of": "the set's own rows, dealt to the rounds by chance",
+            "null_of": "draws of all the set's rows, whatever their round",
         },
         notes=["A slope over rounds is not collapse where the rounds' prompts or sources changed as well."],
     )
@@ -598,9 +598,9 @@ def measure(
     found.settings["token_budget"] = budget
     rng = np.random.default_rng(seed)
     values = _by_round(tokens, list(kept.values()), budget, resamples, rng)
-    members, sizes = np.concatenate(list(kept.values())), [len(rows) for rows in kept.values()]
-    dealt = [np.split(rng.permutation(members), np.cumsum(sizes)[:-1]) for _ in range(resamples)]
-    chance = np.concatenate([_by_round(tokens, parts, budget, 1, rng) for parts in dealt])
+    # Rows dealt to rounds as large as theirs would not do: where rounds differ in the length of their rows, some would have
+    # fewer tokens than the budget, and look more diverse for that.
+    chance = _by_round(tokens, [np.concatenate(list(kept.values()))] * len(kept), budget, resamples, rng)
     x = np.array(list(kept), np.float64)
     for at, name in enumerate(NAMES):
         slopes = [fitted_slope(x, draw) for draw in values[:, :, at]]
@@ -643,8 +643,8 @@ def _nothing(found: Found, why: str, most: Measure | None) -> Found:
 
 
 def falls(found: Found) -> bool:
-    """Whether the diversity of words clearly falls: the interval of its slope lies below what the same rows give where they
-    are dealt to the rounds by chance."""
+    """Whether the diversity of words clearly falls: the interval of its slope lies below what the same rows give where each
+    round is drawn from all of them."""
     slope = next((one for one in found.measures if one.name == "distinct_2_slope"), None)
     if slope is None or slope.high is None or slope.null is None:
         return False

@@ -490,7 +490,8 @@ def _list(found: Found, names: list[str], ours: Numbers, theirs: Numbers, n: int
 
 
 def _marginal(found: Found, name: str, sides: list[list[float | None]], seed: int) -> None:
-    ours, half, null = (np.array([one for one in side if one is not None], np.float64) for side in sides)
+    given = ([np.nan if one is None else one for one in side] for side in sides)
+    ours, half, null = (np.array(side)[~np.isnan(side)] for side in given)
     if not len(ours) or not len(half):
         _add(found, f"{name}_ks", None, None, 0, why="a side has no row with a value")
         return

@@ -440,7 +440,7 @@ def _priorities(data: Set, name: str | None) -> list[float] | None:
     values = data.column(name)
     if values is None or not all(value is None or isinstance(value, (int, float)) for value in values):
         raise ValueError(f"{data.name}: the priority {name!r} is no column of numbers")
-    return [float("-inf") if value is None or value != value else float(value) for value in values]
+    return [float("-inf") if value is None else float(value) for value in values]
 
 
 def _among(pairs: Pairs, some: Sequence[int], others: Sequence[int]) -> Pairs:

@@ -301,12 +301,12 @@ def _sizes(mine: _Part, theirs: _Part | None, tokens: int, size: int, bleu: int)
 def _values(part: _Part, sizes: _Sizes, n: Sequence[int], resamples: int, order: int, seed: int) -> list[Measure]:
     rng = np.random.default_rng(seed)
     draws = [rng.permutation(len(part.texts)).tolist() for _ in range(resamples if part.texts else 0)]
-    found = [
-        _drawn(f"distinct_{k}", "high", sizes.tokens, "tokens", _distinct(part, draws, k, sizes.tokens)) for k in n
-    ]
+    # Of two halves one may be too small for the size that all are compared at; the other is not.
+    some, others = (draws if part.size >= sizes.tokens else []), (draws if part.bytes >= sizes.bytes else [])
+    found = [_drawn(f"distinct_{k}", "high", sizes.tokens, "tokens", _distinct(part, some, k, sizes.tokens)) for k in n]
     found.append(_self_bleu(part, sizes.bleu, order, rng))
     found.append(_mtld_measure(part))
-    packed = [number for draw in draws if (number := _compression(part, draw, sizes.bytes)) is not None]
+    packed = [number for draw in others if (number := _compression(part, draw, sizes.bytes)) is not None]
     found.append(_drawn("compression_ratio", "low", sizes.bytes, "bytes", packed))
     found.append(_opening_bias(part))
     return found

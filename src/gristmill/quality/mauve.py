@@ -144,7 +144,7 @@ def measure(
     reference: Set | None = None,
     *,
     embed: Embedder,
-    seed: int = 0,
+    seed: int = 25,
     num_buckets: int | None = None,
     explained_variance: float = 0.9,
     kmeans_restarts: int = 5,

@@ -84,6 +84,18 @@ def canaries(
     return [Canary(template.format(secret=secret), secret, count) for secret, count in zip(secrets, times, strict=True)]
 
 
+def alternatives(canary: Canary, m: int = 10_000, seed: int = 0) -> list[str]:
+    """The canary's text with other secrets of its format, by chance, all different: what its likelihood is held against.
+
+    Args:
+        m: fewer where the format has no more.
+    """
+    digits = len(canary.secret)
+    drawn = random.Random(seed).sample(range(10**digits), min(m + 1, 10**digits))
+    others = [secret for number in drawn if (secret := f"{number:0{digits}}") != canary.secret]
+    return [canary.text.replace(canary.secret, secret) for secret in others[:m]]
+
+
 def plant(texts: Sequence[str], planted: Sequence[Canary], seed: int = 0) -> list[str]:
     """The private texts with each canary as a row of its own, as often as it says, at places by chance."""
     found = list(texts)
@@ -216,9 +228,14 @@ def attack(members: Numbers, others: Numbers, fpr: float = 0.01) -> Attack | Non
     Args:
         members: scores of rows that were used, greater where an attacker believes it: -loss, or -distance.
         others: scores of rows that were not.
+
+    Raises:
+        ValueError: a score is no number.
     """
     if not len(members) or not len(others):
         return None
+    if np.isnan(members).any() or np.isnan(others).any():
+        raise ValueError("a score of the membership attack is NaN: leave rows without a loss out of both lists")
     ordered, mine = np.sort(others), np.sort(members)
     above = (np.searchsorted(ordered, members, "left") + np.searchsorted(ordered, members, "right")) / 2 / len(others)
     below = 1 - (np.searchsorted(mine, others, "left") + np.searchsorted(mine, others, "right")) / 2 / len(members)
@@ -255,7 +272,8 @@ def measure(
         holdout: rows of the same source that nobody used. The larger of the two is cut to the size of the smaller, by
             chance, for whatever compares them.
         planted: canaries that stood in the private rows; they are counted in the synthetic ones.
-        exposures: of canaries, where the model's likelihoods are known: exposure and the size of its space.
+        exposures: of canaries, where the model's likelihoods are known: exposure and the size of the space that it was
+            ranked in. That is the whole format's for `exposure` and `fitted_exposure`, m + 1 for `sampled_exposure`.
         losses: of the private rows and of the holdout under the trained model, for the membership attack.
         verbatim_tokens: a run of so many tokens is a copy.
         short_field_tokens: the same for rows that have fewer than `verbatim_tokens` tokens themselves.
@@ -384,10 +402,12 @@ def _distances(
             {"kind": "closest", "train_row": int(near[row]), "dcr": float(first[row])}
         )
     if holdout is None or not len(holdout):
-        found.measures += [
-            Measure(name=name, value=None, why=NO_HOLDOUT)
-            for name in ("dcr_share", "dcr_edit_share", "attack_auc", "attack_tpr")
-        ]
+        names = (
+            ("dcr_share", "dcr_edit_share") if losses else ("dcr_share", "dcr_edit_share", "attack_auc", "attack_tpr")
+        )
+        found.measures += [Measure(name=name, value=None, why=NO_HOLDOUT) for name in names]
+        if losses:
+            _membership(found, vectors, known, known[:0], losses)
         return
     unused = embed(holdout.texts)
     own, apart = _equal(len(train), len(holdout), seed)

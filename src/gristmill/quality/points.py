@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from gristmill import packages
 from gristmill.ops.vectors import Vectors
 from gristmill.quality.embed import Embedder
-from gristmill.quality.intervals import Z95, interval
+from gristmill.quality.intervals import Z95
 from gristmill.quality.sets import Set
 
 Rows = npt.NDArray[np.int64]
@@ -111,11 +112,16 @@ def from_halves(
 def over_samples(
     statistic: Callable[[Rows], float], total: int, n: int, *, seed: int = 0, times: int = 10, relative: bool = False
 ) -> tuple[float, tuple[float, float] | None]:
-    """A statistic of samples of n out of `total` rows: the mean and the interval over `times` samples; where there are
-    only n rows, of these, with the interval by halves."""
+    """A statistic of samples of n out of `total` rows: the mean and the 95 % interval over `times` samples; where there
+    are only n rows, of these, with the interval by halves."""
     if total <= n:
         value = statistic(np.arange(total))
         return value, from_halves(statistic, value, total, seed=seed, times=max(2, times), relative=relative)
     rng = np.random.default_rng(seed)
     values = [statistic(np.sort(rng.choice(total, n, replace=False))) for _ in range(max(1, times))]
-    return float(np.mean(values)), interval(values)
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    # Samples out of few more rows than n have most rows in common, and differ by less than sets of n rows do.
+    spread = Z95 * float(np.std(values, ddof=1)) / sqrt(1 - n / total)
+    return mean, (mean - spread, mean + spread)

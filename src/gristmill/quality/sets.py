@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,8 @@ class Set:
         ]
 
     def column(self, name: str) -> list[Any] | None:
-        """A column as it was read; None where no row has it."""
-        values = [record.get(name) for record in self.records]
+        """A column as it was read, None where a row has nothing there; None where no row has it."""
+        values = [None if _nothing(value := record.get(name)) else value for record in self.records]
         return None if all(value is None for value in values) else values
 
     def facets(self, *, most: int = 50) -> dict[str, list[str]]:
@@ -56,10 +57,10 @@ class Set:
         for name in names:
             values = [record.get(name) for record in self.records]
             if name in ("id", *PROMPTS, *RESPONSES, *MATERIAL) or not all(
-                v is None or isinstance(v, (str, bool, int)) for v in values
+                _nothing(v) or isinstance(v, (str, bool, int)) for v in values
             ):
                 continue
-            texts = ["" if value is None else str(value) for value in values]
+            texts = ["" if _nothing(value) else str(value) for value in values]
             different = Counter(texts)
             if 1 < len(different) <= min(most, max(2, len(texts) // 2)) and max(map(len, different)) <= 80:
                 found[name] = texts
@@ -119,14 +120,19 @@ def _pair(record: Mapping[str, Any]) -> tuple[str, str]:
             if said[-1][0] in ("assistant", "gpt", "model"):
                 return "\n".join(text for _, text in said[:-1]), said[-1][1]
             return "\n".join(text for _, text in said), ""
-    prompt = next((_text(record[name]) for name in PROMPTS if record.get(name)), "")
-    given = [_text(record[name]) for name in MATERIAL if record.get(name)]
-    response = next((_text(record[name]) for name in RESPONSES if record.get(name)), "")
+    prompt = _first(record, PROMPTS)
+    given = [text for name in MATERIAL if record.get(name) and (text := _text(record[name]))]
+    response = _first(record, RESPONSES)
     prompt = "\n".join([prompt, *given]) if prompt else "\n".join(given)
     if not prompt and not response:  # names of the user's own: all that reads as text
         texts = [v for k, v in record.items() if isinstance(v, str) and k not in ("id", "lineage")]
         return "", "\n".join(texts)
     return prompt, response
+
+
+def _first(record: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Of the columns that have something to say, the first."""
+    return next((text for name in names if record.get(name) and (text := _text(record[name]))), "")
 
 
 def _turn(turn: Any) -> tuple[str, str]:
@@ -135,8 +141,13 @@ def _turn(turn: Any) -> tuple[str, str]:
     return str(turn.get("role") or turn.get("from") or ""), _text(turn.get("content") or turn.get("value"))
 
 
+def _nothing(value: Any) -> bool:
+    """None, or NaN, by which pandas says it."""
+    return value is None or (isinstance(value, float) and isnan(value))
+
+
 def _text(value: Any) -> str:
-    if value is None:
+    if _nothing(value):
         return ""
     if isinstance(value, str):
         return value

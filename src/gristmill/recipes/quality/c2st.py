@@ -20,6 +20,7 @@ async def c2st(
     reference: Rows[Row],
     above: Annotated[float, Meta(ge=0, le=1)] = 0.99,
     folds: Annotated[int, Meta(ge=2)] = 5,
+    group: str | None = None,
     column: str | None = None,
 ) -> AsyncIterator[Row]:
     """Rows of any kind, without those that a classifier is sure that no person wrote.
@@ -31,6 +32,8 @@ async def c2st(
         reference: what people wrote.
         above: probability above which a row goes.
         folds: of the cross-validation.
+        group: a column of rows or reference (a seed, a source document); rows of one value are never on both sides of a
+            split, as near-copies must not be. Equal texts never are.
         column: the rows' column that is looked at; the usual ones for prompt and response unless given.
 
     Rejects: `artificial` (details: score).
@@ -38,7 +41,7 @@ async def c2st(
     # Rows are scored by their words; the test on embeddings is for the report alone, and the light ones do for it here.
     beside = {"reference": set_of(reference, "the reference", column), "embed": Embedder(f"hashed:{HASHED}", hashed)}
     rule = Rule(check=module.CHECK, score="synthetic", reason="artificial", above=above)
-    for row in await passed(run, rows, module.measure, [rule], text=column, beside=beside, folds=folds):
+    for row in await passed(run, rows, module.measure, [rule], text=column, beside=beside, folds=folds, group=group):
         yield row
 
 

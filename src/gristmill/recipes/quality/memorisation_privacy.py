@@ -6,9 +6,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from gristmill import Embed, Row, Rows, Run, recipe
-from gristmill.ops.vectors import embedded
 from gristmill.quality import memorisation
-from gristmill.quality.embed import known
+from gristmill.quality.embed import placed
 from gristmill.quality.filters import passed, set_of
 
 
@@ -32,7 +31,8 @@ async def memorisation_privacy(
     Args:
         embedder: places the texts.
         private: rows that the generator saw and that must not come out again.
-        holdout: as many rows of the same kind that it never saw; without them nothing can be said of closeness.
+        holdout: as many rows of the same kind that it never saw, 100 or more; without them nothing can be said of
+            closeness, and only what is repeated word for word goes.
         verbatim_tokens: length of a run of words that is a copy, in long texts.
         short_field_tokens: the same, in short fields.
         column: the rows' column that is looked at; the usual ones for prompt and response unless given.
@@ -44,14 +44,13 @@ async def memorisation_privacy(
         sets["holdout"] = set_of(holdout, "the holdout", column)
     texts = [text for part in sets.values() for text in part.texts]
     texts += set_of(rows, "the rows", column).texts if len(rows) else []
-    placed = known(embedder.model, texts, await embedded(run, embedder, texts))
     for row in await passed(
         run,
         rows,
         memorisation.measure,
         memorisation.RULES,
         text=column,
-        beside={**sets, "embed": placed},
+        beside={**sets, "embed": await placed(run, embedder, texts)},
         verbatim_tokens=verbatim_tokens,
         short_field_tokens=short_field_tokens,
     ):

@@ -68,4 +68,4 @@ async def near_duplicates(
 
 @near_duplicates.check
 def hashes_can_be_made(threshold: float) -> None:
-    packages.require("near-duplicates", "quality", "rensa")
+    packages.require("near-duplicates", "quality", "rensa", "scipy")

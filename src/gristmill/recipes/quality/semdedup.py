@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from gristmill import Embed, Row, Rows, Run, recipe
-from gristmill.ops.vectors import embedded
+from gristmill import Embed, Row, Rows, Run, packages, recipe
 from gristmill.quality import semdedup as module
-from gristmill.quality.embed import known
+from gristmill.quality.embed import placed
 from gristmill.quality.filters import passed, set_of
 from gristmill.quality.values import Rule
 
@@ -21,7 +20,7 @@ async def semdedup(
     *,
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.05,
     keep: Literal["hard", "easy", "random"] = "hard",
-    clusters: int | None = None,
+    clusters: Annotated[int, Meta(ge=1)] | None = None,
     column: str | None = None,
 ) -> AsyncIterator[Row]:
     """Rows of any kind, without those that mean the same as another one.
@@ -39,7 +38,6 @@ async def semdedup(
     Rejects: `semantic_duplicate` (details: score, the cosine; behind: the row that it is like).
     """
     texts = set_of(rows, "the rows", column).texts if len(rows) else []
-    placed = known(embedder.model, texts, await embedded(run, embedder, texts))
     rule = Rule(check=module.CHECK, score="earlier_similarity", reason="semantic_duplicate", above=1 - epsilon)
     for row in await passed(
         run,
@@ -47,9 +45,14 @@ async def semdedup(
         module.measure,
         [rule],
         text=column,
-        beside={"embed": placed},
+        beside={"embed": await placed(run, embedder, texts)},
         epsilon=[epsilon],
         keep=keep,
         clusters=clusters,
     ):
         yield row
+
+
+@semdedup.check
+def clusters_can_be_made(epsilon: float) -> None:
+    packages.require("semdedup", "quality", "scipy")
