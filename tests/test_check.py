@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from chromium import browsing
 from gristmill import BadInput, Document, recipes
 from gristmill.check import (
     SUITE,
@@ -33,7 +34,6 @@ from gristmill.quality.values import Rule
 from gristmill.report.page import page
 from gristmill.testing import Scripted, run
 from recipes_for_tests import two_calls
-from test_people_browser import browsing
 
 EMBED = Embedder("hashed", hashed)
 WORDS = [

@@ -43,6 +43,7 @@ def comparison(*names: str) -> Comparison:
         learner="logistic regression", measure="share of right labels", better="high", size=60, unit="rows",
         baselines={ALL_REAL: "240 rows", RANDOM_REAL: "60 rows, drawn 3 times", NO_DATA: "the most frequent label"},
         board=board, by_domain={"law": board, "sea": board[::-1]},
+        smaller={15: [line(name, 1, 0.6) for name in names], 30: [line(name, 1 + n, 0.7) for n, name in enumerate(names)]},
         transfers=[
             Transferred(entry=ALL_REAL, **matrix, **retention),
             Transferred(entry=names[0], **matrix, **retention, in_domain={"law": 0.71, "sea": None},
@@ -107,6 +108,23 @@ def test_entries_and_baselines_stand_in_the_order_of_the_board_and_the_refused_l
     assert [row[1] for row in rows] == [f"({ALL_REAL})", "one", "other", f"({RANDOM_REAL})", f"({NO_DATA})", "bad"]
     assert (rows[-1][0], {len(row) for row in rows}) == ("refused", {len(head)})
     assert "bad: it made no rows" in report.notes(result)
+
+
+def test_boards_at_smaller_sizes_stand_in_the_page_and_in_the_terminal(capsys, tmp_path, monkeypatch):
+    result = comparison("one", "other")
+    assert report.board_lines(report.size_boards(result.utility)) == (
+        ["entry", "15 rows: rank, score", "30 rows: rank, score"],
+        [
+            ["one", "1. 0.6 (0.55 to 0.65)", "1. 0.7 (0.65 to 0.75)"],
+            ["other", "1. 0.6 (0.55 to 0.65)", "2. 0.7 (0.65 to 0.75)"],
+        ],
+    )
+    assert "<h2>Utility with fewer rows of each</h2>" in page(result)
+    monkeypatch.setenv("COLUMNS", "200")
+    report.show(result, tmp_path)
+    assert "30 rows: rank, score" in capsys.readouterr().out
+    result.utility.smaller = {}
+    assert "fewer rows of each" not in page(result)
 
 
 def test_runs_without_rows_are_told():

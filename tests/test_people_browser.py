@@ -1,27 +1,16 @@
 """The page on which people answer, in a real browser, by keyboard alone."""
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from annotating import HOSTILE, KINDS, answers, ask_people, free_port, serving, waiting
+from chromium import browsing
 from gristmill.api import aresume
 from gristmill.models.annotation import Note
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # What is pressed for each kind of task, and what must then be in the journal.
 BY_KEYS: dict[str, tuple[list[str], Note]] = {
@@ -35,22 +24,6 @@ BY_KEYS: dict[str, tuple[list[str], Note]] = {
     "steps": (["1", "1", "1", "ArrowUp", "2", "Enter"], Note(labels=["right", "wrong"])),
 }
 BY_KEYS["rate"][1].ratings = {"brevity": 4, "correctness": 1, "helpfulness": 2}
-
-
-@contextlib.asynccontextmanager
-async def browsing(**options) -> AsyncIterator[tuple[Page, list[str]]]:
-    """A page of headless Chromium, and the addresses of all that it asks for. What its console complains of fails."""
-    asked: list[str] = []
-    trouble: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = await (await browser.new_context(**options)).new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("console", lambda message: trouble.append(message.text) if "policy" in message.text.lower() else None)
-        yield page, asked
-        await browser.close()
-    assert trouble == []
 
 
 async def settled(page: Page, kind: str = "") -> None:

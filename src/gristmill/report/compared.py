@@ -18,7 +18,7 @@ from gristmill.quality.embed import light, remembering
 from gristmill.quality.leaderboard import Line
 from gristmill.quality.values import Measure, number, words_of
 from gristmill.students import TRAINING
-from gristmill.utility import BASELINES, Transferred
+from gristmill.utility import BASELINES, Transferred, Utility
 
 COLUMNS = ("distinct_2", "vendi", "novelty", "contaminated", "judged_wins")
 KEPT = "in brackets: what is kept of the gain over no data that the tested domain's own rows give"
@@ -139,15 +139,19 @@ def costs(entry: Compared) -> dict[str, str]:
     }
 
 
-def domain_lines(by_domain: Mapping[str, Sequence[Line]]) -> tuple[list[str], list[list[str]]]:
-    """The boards of all domains as one table: an entry's rank and score on each."""
-    entries = list(dict.fromkeys(line.entry for board in by_domain.values() for line in board))
-    cells = {(line.entry, name): line for name, board in by_domain.items() for line in board}
-    head = ["entry", *(f"{name}: rank, score" for name in by_domain)]
+def board_lines(boards: Mapping[str, Sequence[Line]]) -> tuple[list[str], list[list[str]]]:
+    """Boards of the same entries as one table: an entry's rank and score on each."""
+    entries = list(dict.fromkeys(line.entry for board in boards.values() for line in board))
+    cells = {(line.entry, name): line for name, board in boards.items() for line in board}
+    head = ["entry", *(f"{name}: rank, score" for name in boards)]
     return head, [
-        [entry, *(f"{cells[entry, name].rank}. {scored(cells[entry, name])}" for name in by_domain)]
-        for entry in entries
+        [entry, *(f"{cells[entry, name].rank}. {scored(cells[entry, name])}" for name in boards)] for entry in entries
     ]
+
+
+def size_boards(found: Utility) -> dict[str, list[Line]]:
+    """The boards at smaller sizes; none where there are none."""
+    return {f"{size:,} {found.unit}": board for size, board in sorted(found.smaller.items())}
 
 
 def transfer_lines(found: Transferred) -> tuple[list[str], list[list[str]]]:
@@ -167,7 +171,10 @@ def show(result: Comparison, out: Path) -> None:
     _print(console, head, rows, 2 if head[0] == "rank" else 1)
     if result.utility and result.utility.by_domain:
         console.print(Text("\nby domain"))
-        _print(console, *domain_lines(result.utility.by_domain), 1)
+        _print(console, *board_lines(result.utility.by_domain), 1)
+    if result.utility and (boards := size_boards(result.utility)):
+        console.print(Text("\nwith fewer rows of each"))
+        _print(console, *board_lines(boards), 1)
     if result.utility and result.utility.transfers:
         console.print(Text(f"\nwhat is learnt of one domain, tested on others; {KEPT}"))
     for found in result.utility.transfers if result.utility else []:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gristmill.compare import Compared, Comparison
 from gristmill.quality.values import Measure, words_of
 from gristmill.report import plots
-from gristmill.report.compared import KEPT, about, domain_lines, lines, notes, shown, transfer_lines
+from gristmill.report.compared import KEPT, about, board_lines, lines, notes, shown, size_boards, transfer_lines
 from gristmill.report.page import POLICY, STYLE
 from gristmill.utility import BASELINES, Transferred
 
@@ -91,7 +91,9 @@ def _utility(result: Comparison) -> str:
     drawn = [intervals(marks, "Utility on real test rows, 95 % intervals", better), cost(result)]
     parts = [f"<h2>Utility</h2><div class='plots'>{''.join(drawn)}</div>"]
     if found.by_domain:
-        parts.append(f"<h2>Utility by domain</h2>{_table(*domain_lines(found.by_domain))}")
+        parts.append(f"<h2>Utility by domain</h2>{_table(*board_lines(found.by_domain))}")
+    if boards := size_boards(found):
+        parts.append(f"<h2>Utility with fewer rows of each</h2>{_table(*board_lines(boards))}")
     if found.transfers:
         parts.append(
             f"<h2>What is learnt of one domain, tested on others</h2><p class='quiet'>{KEPT.capitalize()}. A gap above 0: rows "
