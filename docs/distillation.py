@@ -17,18 +17,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gristmill import recipes
+from gristmill.execute import looking
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "distillation.json", HERE / "distillation.md"
 PATIENCE = 90
 """Seconds for a run; then it is stopped, and what it made stands."""
-PATIENT = {"orca-2": 420, "scilitllm": 300}
-"""Seconds, for those that try much before they make their first row."""
+PATIENT = {"orca-2": 420, "scilitllm": 300, "tinystories": 300, "tinydialogues": 300, "xwin-math-qgen": 300,
+           "oss-instruct": 300, "gair-abel": 300, "trait": 300, "glan": 300}  # fmt: skip
+"""Seconds, for those that try much before they make their first row, or whose rows are long."""
+LONG = {"tinystories", "tinydialogues", "xwin-math-qgen", "oss-instruct", "gair-abel", "trait", "glan"}
+"""Their replies are cut at twice as many tokens: in fewer they hardly ever end."""
 USUAL = ["--target", "2", "--max-candidates", "10"]
 OPTIONS: dict[str, list[str]] = {
     "auto-evol-instruct": ["--steps", "1", "--candidates-per-step", "2", "--mini-batch", "2", "--dev-size", "2"],
@@ -63,8 +68,8 @@ def run(name: str) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         try:
             told = json.loads(said)
-        except json.JSONDecodeError:
-            raise SystemExit(f"{name}: {trouble.strip()[-500:]}") from None
+        except json.JSONDecodeError:  # it gave up, and said why
+            told = given_up(folder, trouble)
         shutil.rmtree(folder / "artefacts", ignore_errors=True)
         row = first_row(folder)
     return {
@@ -76,7 +81,20 @@ def run(name: str) -> dict[str, Any]:
         "seconds": round(seconds),
         "stopped": told["stopped"],
         "row": row,
+        "error": told.get("error", ""),
     }
+
+
+def given_up(folder: Path, trouble: str) -> dict[str, Any]:
+    """What a run that ended with an error came to."""
+    if not (folder / "run.db").exists():
+        raise SystemExit(trouble.strip()[-500:])
+    with looking(folder) as journal:
+        [(calls,)] = journal.select("SELECT count(*) FROM calls")
+        reasons = Counter(reason for (reason,) in journal.select("SELECT reason FROM rejects"))
+        [(failures,)] = journal.select("SELECT count(*) FROM failures")
+    said = re.sub(r"\s+", " ", trouble.strip().rpartition("gristmill: ")[2])
+    return {"steps": {}, "rejects": dict(reasons), "failures": failures, "calls": calls, "stopped": "", "error": said}
 
 
 def options_of(name: str) -> list[str]:
@@ -89,7 +107,7 @@ def options_of(name: str) -> list[str]:
             and about.default > SHORT
             and "context" not in parameter
         ):
-            found += [f"--{parameter.replace('_', '-')}", str(SHORT)]
+            found += [f"--{parameter.replace('_', '-')}", str(min(about.default, 2 * SHORT if name in LONG else SHORT))]
     return [*found, *OPTIONS.get(name, [])]
 
 
@@ -130,6 +148,7 @@ def page(results: dict[str, dict[str, Any]], machine: str) -> str:
     for name in names:
         if (result := results.get(name)) is not None:
             lines += ["", f"## {name}", "", f"`{result['command']}`", "", *row_of(result["row"])]
+            lines += ["", result["error"]] if result.get("error") else []
     return "\n".join(lines) + "\n"
 
 

@@ -469,6 +469,7 @@ async def test_a_model_that_gives_no_probability_is_an_error():
 @pytest.mark.timeout(600)
 async def test_a_transformer_that_read_rows_like_the_real_ones_expects_them_better(tmp_path, monkeypatch):
     """Nothing pretended: a very small transformer, the trainer in a process of its own."""
+    monkeypatch.setattr("gristmill.utility.SHARES", ())  # smaller sizes are others' concern: four more trainings
     base = tiny.make(tmp_path / "base", context=256)
     (tmp_path / "near.jsonl").write_text("".join(json.dumps(row) + "\n" for row in reviews(60, 2).records))
     far = [{"text": text.swapcase().replace("X", "?").replace("C", "%")} for text in reviews(60, 3).texts]
