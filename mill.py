@@ -73,7 +73,8 @@ def main() -> int:
         ("ruff", "check", "."),
         ("mypy",),
         ("lint-imports",),
-        ("pytest", "-n", "2", "--dist", "worksteal", *os.environ.get("PYTEST_ARGS", "").split()),
+        # Three on two cores: a fifth of the time a test waits for a server, a worker or a lock.
+        ("pytest", "-n", "3", "--dist", "worksteal", *os.environ.get("PYTEST_ARGS", "").split()),
     ]
     for step in steps:
         print(f"\n$ {' '.join(step)}", flush=True)
