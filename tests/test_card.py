@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gristmill
+from annotating import waiting
 from gristmill import BadInput, Chain, Chat, Completion, Document, Labelled, Row, Rows, Run, recipe
 from gristmill.check import SUITE, check, facts, open_set
 from gristmill.cli import main
@@ -769,6 +770,8 @@ async def test_export_needs_what_people_must_write_terms_and_counts(done):
     assert said.startswith("counts: README.md:")
     made = await gristmill.arun(odd, seeds=[{"prompt": "2"}], out=folder())
     assert "counts: there are no rows" in exportable(made.folder)
+    asked = await waiting({"kind": "label"}, {"kind": "label"})
+    assert "counts: 2 rows wait for people" in exportable(asked)
 
 
 def command(*args: str) -> int:

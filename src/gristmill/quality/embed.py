@@ -56,7 +56,7 @@ def known(name: str, texts: Sequence[str], vectors: Vectors) -> Embedder:
     return Embedder(name, lambda asked: np.array([by_text[text] for text in asked]))
 
 
-async def placed(run: Run, embedder: Embed, texts: Sequence[str]) -> Embedder:
+async def by_role(run: Run, embedder: Embed, texts: Sequence[str]) -> Embedder:
     """An embedder of these texts, as a role places them: equal ones are asked about once, and those of white space alone
     not at all, since endpoints refuse them. Their vector is zero."""
     asked = list(dict.fromkeys(text for text in texts if text.strip()))

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from gristmill import Embed, Row, Rows, Run, recipe
 from gristmill.quality import memorisation
-from gristmill.quality.embed import placed
+from gristmill.quality.embed import by_role
 from gristmill.quality.filters import passed, set_of
 
 
@@ -50,7 +50,7 @@ async def memorisation_privacy(
         memorisation.measure,
         memorisation.RULES,
         text=column,
-        beside={**sets, "embed": await placed(run, embedder, texts)},
+        beside={**sets, "embed": await by_role(run, embedder, texts)},
         verbatim_tokens=verbatim_tokens,
         short_field_tokens=short_field_tokens,
     ):

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from gristmill import Embed, Row, Rows, Run, packages, recipe
 from gristmill.quality import semdedup as module
-from gristmill.quality.embed import placed
+from gristmill.quality.embed import by_role
 from gristmill.quality.filters import passed, set_of
 from gristmill.quality.values import Rule
 
@@ -45,7 +45,7 @@ async def semdedup(
         module.measure,
         [rule],
         text=column,
-        beside={"embed": await placed(run, embedder, texts)},
+        beside={"embed": await by_role(run, embedder, texts)},
         epsilon=[epsilon],
         keep=keep,
         clusters=clusters,
